@@ -94,7 +94,7 @@ impl Answer {
 
     /// A text of the error.
     #[must_use]
-    pub fn of_error(&self, key: &str) -> &str {
+    pub fn error_text(&self, key: &str) -> &str {
         self.0.get("error").and_then(|e| e.get(key)).and_then(Value::as_str).unwrap_or_default()
     }
 
@@ -106,7 +106,7 @@ impl Answer {
     /// Why the node could not be reached, when it could not.
     #[must_use]
     pub fn unreachable_reason(&self) -> Option<&str> {
-        (self.is_true("unreachable") || self.of_error("kind") == "unreachable")
+        (self.is_true("unreachable") || self.error_text("kind") == "unreachable")
             .then(|| self.text("msg").trim())
     }
 
@@ -116,11 +116,11 @@ impl Answer {
         if !self.has_failed() {
             return None;
         }
-        let words = [self.of_error("detail"), self.text("msg"), "failed without an error message"];
+        let words = [self.error_text("detail"), self.text("msg"), "failed without an error message"];
         let text = words.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
-        let reason = self.of_error("reason");
+        let reason = self.error_text("reason");
         let reason = if reason.is_empty() { String::new() } else { format!(" [{reason}]") };
-        let hint = if self.is_of_another_version() { OLDER } else { self.of_error("hint") };
+        let hint = if self.is_of_another_version() { OLDER } else { self.error_text("hint") };
         let hint = if hint.is_empty() || text.contains(hint) { String::new() } else { format!("; {hint}") };
         Some(format!("{text}{reason}{hint}"))
     }
@@ -128,7 +128,7 @@ impl Answer {
     /// Whether it failed as its program is of another version than the workflow, whose calls fit the programs of its own.
     #[must_use]
     pub fn is_of_another_version(&self) -> bool {
-        self.of_error("reason") == Reason::UnknownArgument.name() || self.of_error("hint") == OLDER
+        self.error_text("reason") == Reason::UnknownArgument.name() || self.error_text("hint") == OLDER
     }
 
     /// What keeps a workflow from going on after this answer, when anything does.

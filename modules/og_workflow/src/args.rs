@@ -519,7 +519,7 @@ pub struct NodeCall {
 impl NodeCall {
     /// Whether it is one that changes nothing, and of which a failure means nothing by itself.
     #[must_use]
-    pub fn only_looks(&self) -> bool {
+    pub fn is_inspection(&self) -> bool {
         self.args.get("state").is_some_and(|state| state == "query")
     }
 }

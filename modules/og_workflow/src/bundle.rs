@@ -19,14 +19,14 @@ use crate::args::{Described, Outcome};
 use crate::cluster::{InventoryHost, Node};
 use crate::engine::Engine;
 use crate::health::lines::lines;
-use crate::record::history::{self, Run};
+use crate::record::history::{self, RecordedRun};
 use crate::record::{RECORD_FILES, make_new, make_parent, runs_folder, state_folder, time_stamp, to_pretty};
 use crate::steps::Collected;
 
 /// In the folder of the suite's state.
 const FOLDER: &str = "collected";
 /// How many of the newest runs on the cluster go into the file.
-const RUNS: usize = 10;
+const MAX_RUNS: usize = 10;
 const ABOUT: &str = "\
 What `og collect` found.
 
@@ -40,7 +40,7 @@ users and databases, and what error messages quote are in here: look through it 
 ";
 
 /// A file in the bundle: its path there, and its content.
-type Entry = (String, Vec<u8>);
+type BundleEntry = (String, Vec<u8>);
 
 /// Writes what the run of this engine collected, where it did; the outcome tells where it is, or has failed.
 pub fn finish(outcome: &mut Outcome, engine: &Engine) {
@@ -99,7 +99,11 @@ fn list_answers(collected: &Collected) -> Vec<String> {
     collected.iter().map(line).collect()
 }
 
-fn entries(outcome: &Outcome, collected: &Collected, hosts: &[InventoryHost]) -> Result<Vec<Entry>, Error> {
+fn entries(
+    outcome: &Outcome,
+    collected: &Collected,
+    hosts: &[InventoryHost],
+) -> Result<Vec<BundleEntry>, Error> {
     let table = outcome.cluster.as_ref().map(|cluster| lines(cluster, true, None)).unwrap_or_default();
     let table = secret::mask_text(&table.join("\n")).into_owned();
     let mut entries = vec![
@@ -115,7 +119,7 @@ fn entries(outcome: &Outcome, collected: &Collected, hosts: &[InventoryHost]) ->
     }
     let (runs, unreadable) = history::list(&runs_folder()?)?;
     let own = places(hosts);
-    for run in runs.iter().rev().filter(|run| is_of_cluster(run, &own)).take(RUNS) {
+    for run in runs.iter().rev().filter(|run| is_of_cluster(run, &own)).take(MAX_RUNS) {
         for name in RECORD_FILES {
             match files::read(&run.folder.join(name)) {
                 Ok(content) => entries.push((format!("runs/{}/{name}", file_name(&run.plan.id)), content)),
@@ -145,7 +149,7 @@ fn places(hosts: &[InventoryHost]) -> BTreeSet<((String, i64), String)> {
 }
 
 /// Whether a run was for a cluster with one of these servers.
-fn is_of_cluster(run: &Run, own: &BTreeSet<((String, i64), String)>) -> bool {
+fn is_of_cluster(run: &RecordedRun, own: &BTreeSet<((String, i64), String)>) -> bool {
     let described = Described::deserialize(&run.plan.cluster);
     let hosts = described.ok().and_then(|cluster| crate::hosts(&cluster).ok());
     hosts.is_some_and(|hosts| !places(&hosts).is_disjoint(own))
@@ -159,7 +163,7 @@ fn file_name(name: &str) -> String {
 }
 
 /// Writes a file of these, readable by its user alone, under a name that is new in the folder.
-fn write(folder: &Path, entries: &[Entry]) -> Result<PathBuf, Error> {
+fn write(folder: &Path, entries: &[BundleEntry]) -> Result<PathBuf, Error> {
     make_parent(folder)?;
     let now = now_millis();
     let root = format!("og-collect-{}", time_stamp(now));
@@ -176,7 +180,7 @@ fn write(folder: &Path, entries: &[Entry]) -> Result<PathBuf, Error> {
     }
 }
 
-fn pack(root: &str, now: u64, entries: &[Entry]) -> std::io::Result<Vec<u8>> {
+fn pack(root: &str, now: u64, entries: &[BundleEntry]) -> std::io::Result<Vec<u8>> {
     let mut archive = Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
     for (name, content) in entries {
         let mut header = Header::new_gnu();
@@ -258,7 +262,7 @@ mod tests {
         let own = places(&crate::hosts(&serde_json::from_value(own).unwrap()).unwrap());
         let is_own = |cluster: Value| {
             let plan = crate::record::Plan { cluster, ..Default::default() };
-            is_of_cluster(&Run { plan, ..Default::default() }, &own)
+            is_of_cluster(&RecordedRun { plan, ..Default::default() }, &own)
         };
         assert!(is_own(described(26000, "/d1", "10.0.0.1")));
         assert!(!is_own(described(27000, "/d1", "10.0.0.1")));

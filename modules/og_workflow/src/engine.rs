@@ -13,7 +13,7 @@ use crate::seen::PROBE;
 use crate::steps::{self, How};
 
 /// Seconds until the lock of an interrupted run ends.
-const LEFT_LOCK_TTL: u64 = 1;
+const LEFT_LOCK_TTL_SECONDS: u64 = 1;
 /// Kinds of errors of a call that took no lock.
 const NOT_TAKEN: [&str; 3] = ["busy", "refused", "bad_args"];
 
@@ -52,7 +52,7 @@ impl Engine {
             left_out: crate::distinct(&args.left_out),
             owner: match (args.owner, args.pid) {
                 (Some(owner), _) => owner,
-                (None, Some(pid)) => Owner::of_process(pid)?.to_string(),
+                (None, Some(pid)) => Owner::from_pid(pid)?.to_string(),
                 // It changes nothing, and takes no lock.
                 (None, None) if args.workflow.entry().is_none_or(|entry| !entry.changes) => String::new(),
                 (None, None) => {
@@ -134,7 +134,7 @@ impl Engine {
 
     /// Returns the calls by which a run that is broken off lets the cluster's lock end at once, on each node where it may hold
     /// it after these calls with their answers, in their order; null is no answer. The record stays: the next run finds in it
-    /// what is to be put back.
+    /// what is to be restored.
     #[must_use]
     pub fn locks_to_leave(&self, made: &[(NodeCall, Value)]) -> Vec<NodeCall> {
         if self.how.check {
@@ -158,7 +158,7 @@ impl Engine {
         }
         let leave = |call: &NodeCall| {
             let mut call = call.clone();
-            call.args.insert("ttl".to_owned(), json!(LEFT_LOCK_TTL));
+            call.args.insert("ttl".to_owned(), json!(LEFT_LOCK_TTL_SECONDS));
             // Whoever took it meanwhile keeps it.
             call.args.remove("force");
             call

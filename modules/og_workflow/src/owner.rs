@@ -47,7 +47,7 @@ impl Owner {
     ///
     /// # Errors
     /// `not_found` when there is no such process.
-    pub fn of_process(pid: u32) -> Result<Self, Error> {
+    pub fn from_pid(pid: u32) -> Result<Self, Error> {
         let start = started(pid)
             .ok_or_else(|| Error::not_found(format!("there is no process {pid}")).with_path("/pid"))?;
         let uid = Uid::effective();
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn a_process_lives_until_it_is_no_more() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        let owner = Owner::of_process(child.id()).unwrap();
+        let owner = Owner::from_pid(child.id()).unwrap();
         assert_eq!(Owner::find(&owner.to_string()), Some(owner.clone()));
         assert!(!owner.is_over().unwrap());
         child.kill().unwrap();

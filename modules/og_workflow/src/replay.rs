@@ -11,7 +11,7 @@ use crate::plan::PREFLIGHT;
 use crate::seen::PROBE;
 
 /// Seconds until something that is not over yet is asked for once more.
-const INTERVAL: u64 = 1;
+const POLL_INTERVAL_SECONDS: u64 = 1;
 
 /// What ends a workflow, or a part of it, before its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl<'a> Replay<'a> {
         if there.len() < calls.len() {
             let keep = again.filter(|_| there.is_empty()).unwrap_or(self.answers.len());
             let calls = calls.into_iter().skip(there.len()).collect();
-            let after = again.map(|_| INTERVAL).or(pause);
+            let after = again.map(|_| POLL_INTERVAL_SECONDS).or(pause);
             let (step, more, shown) = (step.to_owned(), self.more, self.shown);
             return Err(Stop::Ask(Next { step, calls, keep, after, more, shown }));
         }

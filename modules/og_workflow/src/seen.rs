@@ -26,7 +26,7 @@ pub const INITDB: &str = "og_initdb";
 /// The program that changes the operating system, as root: callers run it so.
 pub const HOST: &str = "og_host";
 /// Those of them that need no more than what the server itself must be able to read.
-const OF_THE_SERVER: [&str; 2] = ["og_node_state", "og_guc"];
+const SERVER_PROGRAMS: [&str; 2] = ["og_node_state", "og_guc"];
 
 /// What is known of one node.
 #[derive(Clone, Debug, Default)]
@@ -144,7 +144,7 @@ pub struct LogRecords {
 impl LogRecords {
     /// Whether this log, which goes up to `end`, has the other one's record; none where that cannot be told.
     #[must_use]
-    pub fn have(&self, record: &WalRecord, end: Option<Lsn>) -> Option<bool> {
+    pub fn has_record(&self, record: &WalRecord, end: Option<Lsn>) -> Option<bool> {
         if let Some(own) = self.records.get(&record.begin)? {
             // What lies behind the end of a log was left there by an older one, and may look the same.
             let is_within = || end.is_some_and(|end| record.end <= end);
@@ -244,7 +244,7 @@ impl Seen {
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let unreachable =
             answer.unreachable_reason().map(|why| text(why).unwrap_or_else(|| "no answer".to_owned()));
-        let unreachable_hint = unreachable.as_ref().and_then(|_| text(answer.of_error("hint")));
+        let unreachable_hint = unreachable.as_ref().and_then(|_| text(answer.error_text("hint")));
         Self { unreachable, unreachable_hint, ..Self::default() }
     }
 
@@ -271,19 +271,20 @@ impl Seen {
                 seen.directory_error.clone_from(&error);
             }
             if *program == PROGRAMS[0] {
-                seen.no_directory = answer.of_error("kind") == "not_found"
-                    && answer.of_error("detail").starts_with("cannot open data_dir");
+                seen.no_directory = answer.error_text("kind") == "not_found"
+                    && answer.error_text("detail").starts_with("cannot open data_dir");
                 seen.state_error.clone_from(&error);
                 seen.has_other_version = answer.is_of_another_version();
             }
-            if OF_THE_SERVER.contains(program) && answer.of_error("kind") == "permission" {
+            if SERVER_PROGRAMS.contains(program) && answer.error_text("kind") == "permission" {
                 seen.denied = seen.denied.or_else(|| error.clone());
             }
-            if *program == "og_guc" && answer.of_error("kind") == "corrupt" {
+            if *program == "og_guc" && answer.error_text("kind") == "corrupt" {
                 seen.conf_error.clone_from(&error);
             }
             // Where nothing of the data directory is found it is not the file that lacks.
-            if *program == "og_hba" && answer.of_error("kind") == "not_found" && seen.state_error.is_none() {
+            if *program == "og_hba" && answer.error_text("kind") == "not_found" && seen.state_error.is_none()
+            {
                 seen.no_rules.clone_from(&error);
             }
             seen.errors.extend(error.filter(|text| !seen.errors.contains(text)));

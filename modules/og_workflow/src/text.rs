@@ -10,7 +10,7 @@ use crate::args::{Commits, Outcome};
 /// Lines around a change that are shown at most.
 const CONTEXT: usize = 3;
 /// Milliseconds without a commit, before the first one or after the last one, from which on they are told.
-pub(crate) const OF_NOTE_MS: u64 = 1000;
+pub(crate) const NOTABLE_GAP_MS: u64 = 1000;
 
 /// The changed files of a program's result as one unified diff; empty when it has none.
 #[must_use]
@@ -112,7 +112,7 @@ pub fn commits(seen: &Commits) -> String {
     };
     let mut out = format!("Commits: {} in {took}", seen.commits);
     // Writing to a String cannot fail.
-    if before_first >= OF_NOTE_MS {
+    if before_first >= NOTABLE_GAP_MS {
         let _ = write!(out, ", the first after {}", pause(before_first));
     }
     if let Some(longest) = &seen.longest {
@@ -124,7 +124,7 @@ pub fn commits(seen: &Commits) -> String {
             let _ = write!(out, ", in the step {step}");
         }
     }
-    if let Some(after_last) = seen.after_last_ms.filter(|ms| *ms >= OF_NOTE_MS) {
+    if let Some(after_last) = seen.after_last_ms.filter(|ms| *ms >= NOTABLE_GAP_MS) {
         let _ = write!(out, "; none in the last {}", pause(after_last));
     }
     out

@@ -54,7 +54,7 @@ pub(super) struct Causes<'a> {
 impl<'a> Causes<'a> {
     /// Those of the nodes; `None` where all is known.
     pub fn find(nodes: impl Iterator<Item = &'a Node>) -> Option<Self> {
-        let mut causes: Vec<Cause> = Vec::new();
+        let mut causes: Vec<UnreachedCause> = Vec::new();
         let why = |n: &'a Node| n.seen().unreachable.as_deref().or(n.seen().state_error.as_deref());
         for (n, whole) in nodes.filter_map(|n| Some((n, why(n)?))) {
             let hint = n.seen().unreachable_hint.as_deref();
@@ -64,11 +64,11 @@ impl<'a> Causes<'a> {
             let alike = without_names(detail, n);
             match causes.iter_mut().find(|cause| cause.alike == alike) {
                 Some(known) => known.names.push(&n.name),
-                None => causes.push(Cause { detail, hint, alike, names: vec![&n.name] }),
+                None => causes.push(UnreachedCause { detail, hint, alike, names: vec![&n.name] }),
             }
         }
         causes.sort_by_key(|cause| std::cmp::Reverse(cause.names.len()));
-        let mut told: Vec<String> = causes.iter().take(MAX_CAUSES).map(Cause::in_words).collect();
+        let mut told: Vec<String> = causes.iter().take(MAX_CAUSES).map(UnreachedCause::in_words).collect();
         let rest: Vec<&str> = causes.iter().skip(MAX_CAUSES).flat_map(|cause| cause.names.clone()).collect();
         if !rest.is_empty() {
             told.push(format!("{}: other causes", rest.join(", ")));
@@ -79,7 +79,7 @@ impl<'a> Causes<'a> {
 }
 
 /// Why nothing is known of nodes, which is the same for all of these.
-struct Cause<'a> {
+struct UnreachedCause<'a> {
     /// In the words of the first of them.
     detail: &'a str,
     hint: Option<&'a str>,
@@ -88,7 +88,7 @@ struct Cause<'a> {
     names: Vec<&'a str>,
 }
 
-impl Cause<'_> {
+impl UnreachedCause<'_> {
     fn in_words(&self) -> String {
         let alike = match &self.names[1..] {
             [] => String::new(),

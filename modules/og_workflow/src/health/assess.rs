@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::cm;
 use super::kinds::find_kind;
-use super::{Answer, ClusterHealth, CommitWait, Finding, NodeHealth, Readiness, Severity, Verdict};
+use super::{Certainty, ClusterHealth, CommitWait, Finding, NodeHealth, Readiness, Severity, Verdict};
 use crate::cluster::{Node, NoneReached, canonical, node_names as names_of, primaries, related_nodes};
 use crate::plan::{self, MOST_AVAILABLE, SYNC_NAMES};
 
@@ -266,10 +266,10 @@ impl<'a> Inspection<'a> {
         {
             // Of all that were asked it was said above.
             if none_reached.is_none() || !own.inspected {
-                found.extend(self.of_node(own, n));
+                found.extend(self.node_findings(own, n));
             }
         }
-        found.extend(self.commits_that_wait(commits));
+        found.extend(self.commit_wait_finding(commits));
         found.extend(Self::versions(health));
         found.extend(cm::view(self.nodes).into_iter().flat_map(|view| cm::findings(view, self.nodes)));
         found
@@ -296,7 +296,7 @@ impl<'a> Inspection<'a> {
     }
 
     /// That commits wait, or go on alone, for a standby that is not there.
-    fn commits_that_wait(&self, commits: &CommitWait) -> Option<Finding> {
+    fn commit_wait_finding(&self, commits: &CommitWait) -> Option<Finding> {
         let primary = self.primary?;
         // A server that tells of a standby without its place among the synchronous ones leaves it open.
         let open = primary.state().senders.iter().any(|sender| sender.sync_state.is_none());
@@ -324,15 +324,15 @@ impl<'a> Inspection<'a> {
         Some(finding(severity, "commits.standby_missing", Some(&primary.name), message).with_fix(fix))
     }
 
-    fn of_node(&self, own: &NodeHealth, n: &Node) -> Vec<Finding> {
+    fn node_findings(&self, own: &NodeHealth, n: &Node) -> Vec<Finding> {
         match absence_findings(own, n) {
             Some(found) => found,
-            None => self.of_server(own, n),
+            None => self.server_findings(own, n),
         }
     }
 
     /// What is found of a node whose server runs.
-    fn of_server(&self, own: &NodeHealth, n: &Node) -> Vec<Finding> {
+    fn server_findings(&self, own: &NodeHealth, n: &Node) -> Vec<Finding> {
         let (name, state) = (Some(own.name.as_str()), n.state());
         let detail = own.detail.as_deref().and_then(|text| text.lines().next()).unwrap_or_default();
         let mut found = Vec::new();
@@ -598,5 +598,5 @@ fn capitalize(text: &str) -> String {
 /// Whether the answer is yes.
 #[must_use]
 pub fn is_yes(readiness: &Readiness) -> bool {
-    readiness.verdict == Answer::Yes
+    readiness.verdict == Certainty::Yes
 }

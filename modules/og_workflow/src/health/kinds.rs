@@ -189,7 +189,7 @@ pub const FINDING_KINDS: &[FindingKind] = &[
     kind(
         "cm.server",
         "One of CM's servers is down, or they have no primary at the moment.",
-        "Start om_monitor on the node that is down; else look again in some seconds.",
+        "Start om_monitor on the node that is down; else run og status again in a few seconds.",
         &["cm_ctl query -Cv"],
     ),
 ];

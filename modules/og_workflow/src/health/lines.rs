@@ -6,7 +6,7 @@ use og_common::gauss::Role;
 use og_common::protocol::Bytes;
 
 use super::cm;
-use super::{Answer, ClusterHealth, NodeHealth, Severity};
+use super::{Certainty, ClusterHealth, NodeHealth, Severity};
 use crate::table::{aligned, state_in_words};
 
 /// What stands where nothing is known.
@@ -182,11 +182,11 @@ fn pending_restart(node: &NodeHealth) -> String {
     }
 }
 
-fn ready(answer: Answer) -> String {
+fn ready(answer: Certainty) -> String {
     match answer {
-        Answer::Yes => "ready",
-        Answer::No => "no",
-        Answer::Unknown => UNKNOWN,
+        Certainty::Yes => "ready",
+        Certainty::No => "no",
+        Certainty::Unknown => UNKNOWN,
     }
     .to_owned()
 }

@@ -139,7 +139,7 @@ impl Grade {
 }
 
 /// A box of the picture.
-enum Place<'a> {
+enum TreeBox<'a> {
     Node(&'a NodeHealth),
     /// An upstream that is none of the cluster's nodes, by its address.
     Stranger(&'a str),
@@ -147,7 +147,7 @@ enum Place<'a> {
 
 /// A box with the boxes below it.
 struct Tree<'a> {
-    place: Place<'a>,
+    place: TreeBox<'a>,
     below: Vec<Tree<'a>>,
 }
 
@@ -218,7 +218,7 @@ fn arrange(health: &ClusterHealth) -> (Vec<Tree<'_>>, Vec<&NodeHealth>) {
         let below = health.nodes.iter().filter(|n| n.upstream.as_deref() == Some(address));
         let below: Vec<_> = below.filter_map(|n| build_tree(health, n, &mut drawn)).collect();
         if !below.is_empty() {
-            trees.push(Tree { place: Place::Stranger(address), below });
+            trees.push(Tree { place: TreeBox::Stranger(address), below });
         }
     }
     // Nodes whose upstream is not known; then those that follow each other in a circle, which has no beginning.
@@ -244,7 +244,7 @@ fn build_tree<'a>(
         other.upstream.as_deref() == Some(node.name.as_str()) && other.role != Some(Role::Primary)
     });
     let below = followers.filter_map(|other| build_tree(health, other, drawn)).collect();
-    Some(Tree { place: Place::Node(node), below })
+    Some(Tree { place: TreeBox::Node(node), below })
 }
 
 /// Draws the tree with its left upper corner here.
@@ -255,15 +255,15 @@ fn draw(health: &ClusterHealth, tree: &Tree<'_>, (left, top): (usize, usize), ou
     let mut at = left + (tree.width() - width_of(&tree.below)) / 2;
     for branch in &tree.below {
         let end = at + branch.width() / 2 - BOX.0 / 2 + EDGE_INDENT;
-        if let Place::Node(node) = branch.place {
+        if let TreeBox::Node(node) = branch.place {
             draw_edge(node, (middle, bottom), (end, below), out);
         }
         draw(health, branch, (at, below), out);
         at += branch.width() + GAP;
     }
     match tree.place {
-        Place::Node(node) => draw_node(health, node, corner, out),
-        Place::Stranger(address) => {
+        TreeBox::Node(node) => draw_node(health, node, corner, out),
+        TreeBox::Stranger(address) => {
             draw_box(Grade::Unknown, [address, "not one of these nodes", "", "not inspected"], corner, out);
         }
     }

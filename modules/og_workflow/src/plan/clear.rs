@@ -18,7 +18,7 @@ use crate::cluster::{
     on_one_machine, rule_identity,
 };
 
-/// What is to be done.
+/// The plan of this workflow.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Clear {
     /// What the changing workflows plan.
@@ -116,7 +116,7 @@ pub fn clear(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<C
     let is_there = |n: &&&Node| {
         n.seen().directory.as_ref().is_some_and(|d| {
             matches!(d.content, Content::Database | Content::Unfinished)
-                || !goes(n, options.og_clear_mode).is_empty()
+                || !listed_for_removal(n, options.og_clear_mode).is_empty()
         })
     };
     let running = || c.targets.iter().copied().filter(|n| n.state().running);
@@ -140,7 +140,11 @@ pub fn clear(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<C
                 (n.name.clone(), given.unwrap_or_default().to_owned())
             })
             .collect(),
-        listing: c.targets.iter().map(|n| (n.name.clone(), goes(n, options.og_clear_mode))).collect(),
+        listing: c
+            .targets
+            .iter()
+            .map(|n| (n.name.clone(), listed_for_removal(n, options.og_clear_mode)))
+            .collect(),
         mode: options.og_clear_mode,
         peers: others.iter().map(|n| channels_of(n)).collect(),
         rules: c.members.iter().filter_map(rules_left).collect(),
@@ -162,7 +166,7 @@ fn own_name(n: &Node) -> Option<&str> {
 }
 
 /// What of the node goes: what is left of a deletion stays where data directories are moved.
-fn goes(n: &Node, mode: ClearMode) -> Vec<Listed> {
+fn listed_for_removal(n: &Node, mode: ClearMode) -> Vec<Listed> {
     let own = n.seen().directory.as_ref().map(|directory| &directory.path);
     let mut listing = n.seen().listing.clone();
     listing.retain(|one| mode == ClearMode::Deleted || own == Some(&one.path));

@@ -13,7 +13,7 @@ use crate::cluster::{Cluster, Node, TargetKind, node_names};
 /// The variable that has the parameters.
 pub const VARIABLE: &str = "og_parameters";
 
-/// What is to be done.
+/// The plan of this workflow.
 #[derive(Clone, Debug)]
 pub struct Configure {
     /// What the changing workflows plan.
@@ -35,7 +35,7 @@ pub struct Configure {
 impl Configure {
     /// The parameters that a standby is given beside its primary.
     #[must_use]
-    pub fn of_standbys(&self) -> Map<String, Value> {
+    pub fn standby_parameters(&self) -> Map<String, Value> {
         let stays = |name: &&String| !self.lowered.contains(*name);
         let names = self.parameters.keys().filter(stays);
         names.map(|name| (name.clone(), self.parameters[name].clone())).collect()

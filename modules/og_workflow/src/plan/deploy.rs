@@ -32,15 +32,15 @@ const SLOTS: &str = "16";
 const CONNECTIONS: &str = "200";
 const MIB: u64 = 1 << 20;
 /// `max_process_memory` in percent of the memory.
-const PROCESS_MEMORY: u64 = 60;
+const PROCESS_MEMORY_PERCENT: u64 = 60;
 /// `shared_buffers` likewise.
-const SHARED_BUFFERS: u64 = 25;
+const SHARED_BUFFERS_PERCENT: u64 = 25;
 /// `cstore_buffers` likewise: it is taken out of `max_process_memory`, and only tables by column use it.
-const CSTORE_BUFFERS: u64 = 3;
+const CSTORE_BUFFERS_PERCENT: u64 = 3;
 /// The least that is given to either.
-const LEAST_BUFFERS: u64 = 64 * MIB;
+const MIN_BUFFERS_BYTES: u64 = 64 * MIB;
 
-/// What is to be done.
+/// The plan of this workflow.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Deploy {
     /// What the changing workflows plan; `primary` is the node that is the primary, or is to be.
@@ -488,7 +488,7 @@ fn size(c: &mut Cluster, nodes: &[Node], fresh: &[&Node], options: &Options) -> 
     let given = |name: &str| given(options, name);
     // Of what is given for the whole server the others are parts, as they are of the memory else.
     let process = given("max_process_memory").and_then(|text| bytes(&text, 1 << 10));
-    let base = process.map_or(total, |process| (process / PROCESS_MEMORY * 100).min(total));
+    let base = process.map_or(total, |process| (process / PROCESS_MEMORY_PERCENT * 100).min(total));
     let of = |percent: u64, floor: u64| (base / 100 * percent).max(floor) / MIB;
     let share = if total == whole {
         String::new()
@@ -496,9 +496,9 @@ fn size(c: &mut Cluster, nodes: &[Node], fresh: &[&Node], options: &Options) -> 
         format!(", of which each of its nodes has {}", Bytes::new(total))
     };
     let wanted = [
-        ("max_process_memory", PROCESS_MEMORY, LEAST_PROCESS_MEMORY),
-        ("shared_buffers", SHARED_BUFFERS, LEAST_BUFFERS),
-        ("cstore_buffers", CSTORE_BUFFERS, LEAST_BUFFERS),
+        ("max_process_memory", PROCESS_MEMORY_PERCENT, LEAST_PROCESS_MEMORY),
+        ("shared_buffers", SHARED_BUFFERS_PERCENT, MIN_BUFFERS_BYTES),
+        ("cstore_buffers", CSTORE_BUFFERS_PERCENT, MIN_BUFFERS_BYTES),
     ];
     let (mut sizes, mut reasons) = (Settings::new(), Vec::new());
     for (name, percent, floor) in wanted {
@@ -509,7 +509,7 @@ fn size(c: &mut Cluster, nodes: &[Node], fresh: &[&Node], options: &Options) -> 
         let value = format!("{}MB", of(percent, floor));
         let why = if let Some(process) = process.filter(|_| base < total) {
             format!(
-                "{percent} parts of {PROCESS_MEMORY} of max_process_memory, {}, that is given",
+                "{percent} parts of {PROCESS_MEMORY_PERCENT} of max_process_memory, {}, that is given",
                 Bytes::new(process)
             )
         } else if total / 100 * percent < floor {

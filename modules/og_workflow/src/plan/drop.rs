@@ -17,7 +17,7 @@ use crate::cluster::{
     Cluster, Node, PeerArg, TargetKind, canonical, changes_role, describe_state, node_names,
 };
 
-/// What is to be done.
+/// The plan of this workflow.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Drop {
     /// What both workflows plan.
@@ -71,14 +71,14 @@ pub fn drop(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Dr
     let cuts = c.members.iter().any(|n| n.peers().any(|key| keys.contains(&key)));
     let available =
         options.og_drop_commits == DropCommits::Available && cuts && !last && most.as_deref() != Some("on");
-    // What a killed run left, too: put back before the names are right, commits could wait for a node that is dead.
+    // What a killed run left, too: restored before the names are right, commits could wait for a node that is dead.
     let mut restore = deferred_restores(&left);
     restore.extend(available.then(|| (MOST_AVAILABLE.to_owned(), most)));
     let addresses: Vec<_> = c.members.iter().map(|n| canonical(&n.address)).collect();
     let alone = c.targets.iter().filter(|n| !addresses.contains(&canonical(&n.address)));
     let plan = Drop {
         last,
-        commits: commits_go_on(&c, primary, last, available),
+        commits: commit_parameters(&c, primary, last, available),
         names_gone: c.targets.iter().map(|n| n.app_name.clone()).collect(),
         stop: node_names(c.targets.iter().copied().filter(|n| n.is_reachable())),
         cut: c.targets.iter().map(|n| n.own_end()).collect(),
@@ -124,7 +124,7 @@ fn target(c: &mut Cluster, n: &Node) {
 }
 
 /// The parameters by which no commit waits for a node that goes, for each node that needs some.
-fn commits_go_on(c: &Cluster, primary: &Node, last: bool, available: bool) -> BTreeMap<String, Settings> {
+fn commit_parameters(c: &Cluster, primary: &Node, last: bool, available: bool) -> BTreeMap<String, Settings> {
     let set = |n: &Node, name: &str, value: &str| {
         (n.name.clone(), Settings::from([(name.to_owned(), value.to_owned())]))
     };

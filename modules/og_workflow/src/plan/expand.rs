@@ -23,7 +23,7 @@ use crate::cluster::{
 /// So many standbys openGauss serves.
 pub(super) const MOST_STANDBYS: usize = 8;
 
-/// What is to be done.
+/// The plan of this workflow.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Expand {
     /// What both workflows plan.
@@ -47,7 +47,7 @@ pub struct Expand {
     pub newcomers: Vec<String>,
     /// The application_name of each of these.
     pub newcomer_names: Vec<String>,
-    /// The nodes that are left when they are taken away again.
+    /// The nodes that are left when they are removed again.
     pub staying: Vec<String>,
     /// Whether `synchronous_standby_names` must be empty until a standby streams.
     pub empty_sync: bool,
@@ -56,10 +56,10 @@ pub struct Expand {
     /// The application_name of each new node that follows the primary: in check mode `og_guc` is told that they stream.
     pub foreseen_standbys: Vec<String>,
     /// How `og_guc` brings it back.
-    pub put_back_sync: Option<DeferredRestore>,
+    pub deferred_sync: Option<DeferredRestore>,
     /// What it was.
     pub sync_before: Option<String>,
-    /// Whether it stays empty when the new nodes are taken away again: no other standby streams, and it was not empty.
+    /// Whether it stays empty when the new nodes are removed again: no other standby streams, and it was not empty.
     pub sync_stays_empty: bool,
     /// How `og_guc` then makes it what it can be without them.
     pub undo_sync: DeferredRestore,
@@ -154,7 +154,7 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
     let in_full = options.og_build_room && options.og_build_mode != BuildMode::Incremental;
     let room_for = node_names(fresh.iter().copied().filter(|_| in_full));
     let newcomers: Vec<&Node> = fresh.iter().copied().filter(|n| !is_known(primary, n)).collect();
-    let (undo_set, undo_unset) = undo(&c.targets, &newcomers, options);
+    let (undo_set, undo_unset) = previous_parameters(&c.targets, &newcomers, options);
     let undo_rules = c.targets.iter().map(|n| (n.name.clone(), replaced_rules(n, &rules[&n.name]))).collect();
     let recorded = |n: &Node| Files::record_of(primary, n).is_some();
     let before: Vec<&Node> = all.iter().copied().filter(|n| !newcomers.contains(n) || recorded(n)).collect();
@@ -184,7 +184,7 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         empty_sync: sync.empty,
         sync_add: sync.add,
         foreseen_standbys: c.standbys(&c.targets).iter().map(|n| n.app_name.clone()).collect(),
-        put_back_sync: sync.put_back,
+        deferred_sync: sync.deferred,
         sync_before: sync.before,
         sync_stays_empty: sync.stays_empty,
         undo_sync: sync.undo,
@@ -213,7 +213,7 @@ fn own_parameters(n: &Node, primary: &Node, fresh: bool, sync: &Sync, options: &
         own.insert(SYNC_NAMES.to_owned(), names.clone());
     }
     // Before the build: the server that it starts finds what is in tablespaces under this name alone.
-    if let Some(name) = names::of_newcomers(primary) {
+    if let Some(name) = names::newcomer_name(primary) {
         own.insert(NODE_NAME.to_owned(), name.to_owned());
     }
     // A build keeps the files of these names.
@@ -249,7 +249,7 @@ struct Sync {
     before: Option<String>,
     empty: bool,
     add: Vec<String>,
-    put_back: Option<DeferredRestore>,
+    deferred: Option<DeferredRestore>,
     stays_empty: bool,
     undo: DeferredRestore,
     restore: Values,
@@ -274,8 +274,8 @@ fn plan_sync(c: &mut Cluster, primary: &Node, all: &[&Node], mode: SyncStandbys)
         restore.insert(SYNC_NAMES.to_owned(), before.clone());
     }
     let keep = changes && mode == SyncStandbys::Keep;
-    let put_back = keep.then(|| DeferredRestore::one(SYNC_NAMES, before.as_deref()));
-    // Whoever commits would wait for ever for a standby that is taken away again.
+    let deferred = keep.then(|| DeferredRestore::one(SYNC_NAMES, before.as_deref()));
+    // Whoever commits would wait for ever for a standby that is removed again.
     let undo = DeferredRestore::one(SYNC_NAMES, if alone { Some("") } else { before.as_deref() });
     let stays_empty = alone && before.as_deref() != Some("");
     let mut add: Vec<_> = match mode {
@@ -284,18 +284,22 @@ fn plan_sync(c: &mut Cluster, primary: &Node, all: &[&Node], mode: SyncStandbys)
         }
         SyncStandbys::Keep | SyncStandbys::None => Vec::new(),
     };
-    if !add.is_empty() && !empty && !left.contains_key(SYNC_NAMES) && is_any_standby(now_in(primary)) {
-        add.extend(those_that_count(c, primary));
+    if !add.is_empty()
+        && !empty
+        && !left.contains_key(SYNC_NAMES)
+        && is_any_standby(current_sync_names(primary))
+    {
+        add.extend(counted_standbys(c, primary));
     }
     add.sort();
     add.dedup();
     let of_newcomers =
         before.clone().map(|names| if mode == SyncStandbys::None { String::new() } else { names });
-    Sync { before, empty, add, put_back, stays_empty, undo, restore, of_newcomers }
+    Sync { before, empty, add, deferred, stays_empty, undo, restore, of_newcomers }
 }
 
 /// The names as they are in the primary's file; null where they are not set.
-fn now_in(primary: &Node) -> Option<&str> {
+fn current_sync_names(primary: &Node) -> Option<&str> {
     primary.parameter(SYNC_NAMES)
 }
 
@@ -306,7 +310,7 @@ fn is_any_standby(names: Option<&str>) -> bool {
 
 /// The application names of the standbys that count for `*`. A list in its place must have them, too, else commits
 /// would wait for the new ones alone.
-fn those_that_count(c: &mut Cluster, primary: &Node) -> Vec<String> {
+fn counted_standbys(c: &mut Cluster, primary: &Node) -> Vec<String> {
     let members = c.standbys(&c.members);
     for n in members.iter().filter(|n| n.is_reachable()) {
         if !n.is_streaming() {
@@ -328,7 +332,7 @@ fn those_that_count(c: &mut Cluster, primary: &Node) -> Vec<String> {
 
 /// What the parameters that this run writes on the new nodes were: their values, and which were not set.
 #[allow(clippy::type_complexity)] // Both by node.
-fn undo(
+fn previous_parameters(
     targets: &[&Node],
     newcomers: &[&Node],
     options: &Options,

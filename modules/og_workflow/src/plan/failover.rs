@@ -21,11 +21,11 @@ use crate::seen::LogRecords;
 /// The variable that names the node.
 pub const VARIABLE: &str = "og_failover";
 /// What the record of a failover that came to its end begins with.
-const DONE: &str = "failed over to";
+const COMPLETED_PURPOSE: &str = "failed over to";
 /// What the lock of one under way begins with.
-const UNDER_WAY: &str = "failover of";
+const UNDER_WAY_PURPOSE: &str = "failover of";
 /// Seconds after a failover in which another one needs a person's word.
-const APART: u64 = 3600;
+const REPEATED_FAILOVER_SECONDS: u64 = 3600;
 
 /// What is known before how far each log goes.
 #[derive(Clone, Debug)]
@@ -109,7 +109,7 @@ pub fn failover(nodes: &[Node], targets: &[String], options: &Options) -> Outloo
     }
     let is_member = |n: &Node| members.contains(&n);
     let silent = standbys.iter().filter(|n| is_member(n) && is_hung(n));
-    c.findings.extend(silent.map(|n| silent_standby(n)));
+    c.findings.extend(silent.map(|n| silent_standby_finding(n)));
     let alive: Vec<&Node> = alive.into_iter().filter(|n| is_member(n)).collect();
     let resumed = find_resumed(&alive, targets);
     if let ([first, ..], None) = (&alive[..], resumed) {
@@ -146,7 +146,7 @@ pub fn failover(nodes: &[Node], targets: &[String], options: &Options) -> Outloo
         ));
     }
     if resumed.is_none() {
-        c.findings.extend(able.iter().filter_map(|n| receives(n)));
+        c.findings.extend(able.iter().filter_map(|n| receiver_finding(n)));
         let unproven = lost.iter().filter(|n| !confirmed(n));
         c.findings.extend(unproven.filter_map(|n| why_unproven(n, &able, lost.len())));
     }
@@ -155,7 +155,7 @@ pub fn failover(nodes: &[Node], targets: &[String], options: &Options) -> Outloo
         warn_repeated_failover(&mut c, &members, options);
     }
     let first = resumed.or(able.first().copied()).unwrap_or(root);
-    let what = format!("{UNDER_WAY} {}", node_names(stop.iter().chain(&lost).copied()).join(","));
+    let what = format!("{UNDER_WAY_PURPOSE} {}", node_names(stop.iter().chain(&lost).copied()).join(","));
     let addresses: Vec<_> = survivors.iter().map(|n| canonical(&n.address)).collect();
     let alone = |n: &&&Node| !addresses.contains(&canonical(&n.address));
     let plan = Failover {
@@ -182,7 +182,7 @@ pub fn failover(nodes: &[Node], targets: &[String], options: &Options) -> Outloo
 }
 
 /// That a standby still receives.
-fn receives(n: &Node) -> Option<String> {
+fn receiver_finding(n: &Node) -> Option<String> {
     let host = n.upstream().filter(|_| n.is_streaming())?;
     Some(format!(
         "{}: still receives from {host}, so the primary lives; inspect it there, or stop it first",
@@ -191,7 +191,7 @@ fn receives(n: &Node) -> Option<String> {
 }
 
 /// That it is not known whether a standby receives.
-fn silent_standby(n: &Node) -> String {
+fn silent_standby_finding(n: &Node) -> String {
     format!(
         "{}: its server runs and does not answer, so whether it still receives from the primary cannot be told; let it answer \
          (its own addresses in its pg_hba.conf, kill -CONT), or stop it",
@@ -219,7 +219,7 @@ fn members_of<'a>(root: &'a Node, nodes: &'a [Node]) -> Vec<&'a Node> {
         nodes.iter().any(|m| {
             let seen = m.seen();
             let what = purpose_of(seen.lock.as_ref().or(seen.last_lock.as_ref())).what;
-            let lost = what.strip_prefix(UNDER_WAY).map(str::trim).unwrap_or_default();
+            let lost = what.strip_prefix(UNDER_WAY_PURPOSE).map(str::trim).unwrap_or_default();
             lost.split(',').any(|name| name == n.name)
         })
     };
@@ -237,7 +237,7 @@ fn find_resumed<'a>(alive: &[&'a Node], targets: &[String]) -> Option<&'a Node> 
     let named = targets.len() == 1 && targets[0] == only.name;
     let seen = only.seen();
     let lock = seen.lock.as_ref().or(seen.last_lock.as_ref());
-    let begun = targets.is_empty() && purpose_of(lock).what.starts_with(UNDER_WAY);
+    let begun = targets.is_empty() && purpose_of(lock).what.starts_with(UNDER_WAY_PURPOSE);
     (named || begun).then_some(*only)
 }
 
@@ -288,8 +288,8 @@ fn check_target(c: &mut Cluster, targets: &[String], able: &[&Node], resumed: Op
 fn warn_repeated_failover(c: &mut Cluster, members: &[&Node], options: &Options) {
     let recent = members.iter().find_map(|n| {
         let what = purpose_of(n.seen().last_lock.as_ref()).what;
-        let age = n.seen().lock_age.filter(|age| *age < APART)?;
-        what.starts_with(DONE).then_some((what, age))
+        let age = n.seen().lock_age.filter(|age| *age < REPEATED_FAILOVER_SECONDS)?;
+        what.starts_with(COMPLETED_PURPOSE).then_some((what, age))
     });
     if let Some((what, age)) = recent.filter(|_| !options.og_failover_force) {
         c.findings.push(format!(
@@ -313,7 +313,7 @@ pub fn files_for(og: &Failover, to: &str) -> Files {
 /// What the record says when the failover has come to its end.
 #[must_use]
 pub fn completed_purpose(to: &str) -> Purpose {
-    Purpose { what: format!("{DONE} {to}"), ..Purpose::default() }
+    Purpose { what: format!("{COMPLETED_PURPOSE} {to}"), ..Purpose::default() }
 }
 
 /// How far the logs go.
@@ -340,7 +340,7 @@ impl Ends<'_> {
     }
 
     /// Term and end of a log that was read to its end.
-    fn end(&self, name: &str) -> Option<(Option<u64>, Lsn)> {
+    fn log_end(&self, name: &str) -> Option<(Option<u64>, Lsn)> {
         let end = self.positions.get(name).filter(|end| end.is_end)?;
         Some((end.term, end.lsn?))
     }
@@ -356,37 +356,38 @@ impl Ends<'_> {
         detail.is_some_and(is_lost_primary_detail)
     }
 
-    fn last(&self, name: &str) -> Option<&WalRecord> {
+    fn last_record(&self, name: &str) -> Option<&WalRecord> {
         self.positions.get(name).filter(|end| end.is_end)?.last_record.as_ref()
     }
 
-    /// Whether the log of one node is a part of the other one's: that has its last record at the same place. None where that
+    /// Whether the log of one node is a part of the other one's: that has its last record at the same LSN. None where that
     /// cannot be told.
     fn is_part_of(&self, name: &str, other: &str) -> Option<bool> {
-        let end = self.end(other).map(|(_, lsn)| lsn);
-        self.logs.get(other)?.have(self.last(name)?, end)
+        let end = self.log_end(other).map(|(_, lsn)| lsn);
+        self.logs.get(other)?.has_record(self.last_record(name)?, end)
     }
 
     /// Whether two logs are proved to differ: neither is a part of the other.
-    fn differ(&self, one: &str, other: &str) -> bool {
+    fn has_diverged(&self, one: &str, other: &str) -> bool {
         let parts = [self.is_part_of(one, other), self.is_part_of(other, one)];
         parts.contains(&Some(false)) && !parts.contains(&Some(true))
     }
 
     /// The old primary, where it can be read, whose log differs from this standby's.
-    fn left(&self, name: &str) -> Option<&String> {
-        self.og.stop.iter().find(|old| self.differ(name, old))
+    fn diverged_primary(&self, name: &str) -> Option<&String> {
+        self.og.stop.iter().find(|old| self.has_diverged(name, old))
     }
 
     /// The standby that holds most; of equals the one that is named.
     fn farthest_standby(&self) -> Option<&String> {
-        let known = self.og.standbys.iter().filter(|name| self.end(name).is_some());
-        let followed = known.clone().filter(|name| !self.is_behind(name) && self.left(name).is_none());
+        let known = self.og.standbys.iter().filter(|name| self.log_end(name).is_some());
+        let followed =
+            known.clone().filter(|name| !self.is_behind(name) && self.diverged_primary(name).is_none());
         let followed: Vec<&String> = followed.collect();
         let choice = if followed.is_empty() { known.collect() } else { followed };
         choice.into_iter().max_by_key(|name| {
             let named = self.og.wanted.as_ref() == Some(*name);
-            (self.end(name), named, std::cmp::Reverse((*name).clone()))
+            (self.log_end(name), named, std::cmp::Reverse((*name).clone()))
         })
     }
 
@@ -394,7 +395,7 @@ impl Ends<'_> {
     /// nothing proves that it has the commits.
     fn loss(&self, to: &str, (term, lsn): (Option<u64>, Lsn), proves: bool) -> Loss {
         let og = self.og;
-        let proof = |name: &String| self.node(name).filter(|_| proves).and_then(|n| keeps_commits(n, og));
+        let proof = |name: &String| self.node(name).filter(|_| proves).and_then(|n| commit_proof(n, og));
         let mut it = Loss { findings: Vec::new(), words: Vec::new(), is_costly: false };
         for name in &og.stop {
             // A torn record behind the last one is none that was acknowledged.
@@ -403,7 +404,7 @@ impl Ends<'_> {
                 it.words.push(format!("nothing of {name} is lost"));
                 continue;
             }
-            let what = match self.end(name).filter(|(its, _)| its.is_some() == term.is_some()) {
+            let what = match self.log_end(name).filter(|(its, _)| its.is_some() == term.is_some()) {
                 Some((its, end)) if its > term || (its == term && end > lsn) => {
                     format!("{name} holds {} that {to} lacks", end.bytes_since(lsn))
                 }
@@ -464,12 +465,12 @@ pub fn choose(
         return Err(vec![format!("how far the log of a standby goes cannot be read ({all})")]);
     };
     let to = og.wanted.clone().unwrap_or_else(|| best.clone());
-    let (Some(new), Some(end)) = (held.node(&to), held.end(&to)) else {
+    let (Some(new), Some(end)) = (held.node(&to), held.log_end(&to)) else {
         return Err(vec![format!("how far the log of {to} goes cannot be read")]);
     };
-    let is_less = Some(end) < held.end(best);
+    let is_less = Some(end) < held.log_end(best);
     let unread: Vec<&str> =
-        og.standbys.iter().filter(|name| held.end(name).is_none()).map(String::as_str).collect();
+        og.standbys.iter().filter(|name| held.log_end(name).is_none()).map(String::as_str).collect();
     let mut findings = Vec::new();
     if is_less {
         findings.push(format!(
@@ -488,16 +489,16 @@ pub fn choose(
             new.state().detail.as_deref().unwrap_or_default()
         ));
     }
-    if let Some(old) = held.left(&to) {
+    if let Some(old) = held.diverged_primary(&to) {
         findings.push(format!(
             "the log of {to} differs from that of {old}, the old primary, by LSN and checksum; choose another standby, or give \
              og_accept_loss=true: what {old} committed since is lost"
         ));
     }
-    let differs = |name: &&String| **name != to && !held.is_behind(name) && held.differ(name, &to);
+    let differs = |name: &&String| **name != to && !held.is_behind(name) && held.has_diverged(name, &to);
     // One that differs from the old primary, too, holds nothing of that.
     let others: Vec<&String> =
-        og.standbys.iter().filter(differs).filter(|name| held.left(name).is_none()).collect();
+        og.standbys.iter().filter(differs).filter(|name| held.diverged_primary(name).is_none()).collect();
     for name in &others {
         findings.push(format!(
             "the logs of {name} and {to} differ, by LSN and checksum, and which of them has what was committed cannot be told; \
@@ -509,14 +510,14 @@ pub fn choose(
     if !findings.is_empty() && !options.og_accept_loss {
         return Err(findings);
     }
-    let is_less = is_less || !others.is_empty() || held.left(&to).is_some();
+    let is_less = is_less || !others.is_empty() || held.diverged_primary(&to).is_some();
     let others: Vec<&Node> =
         og.survivors.iter().filter(|name| **name != to).filter_map(|name| held.node(name)).collect();
     let direct = others.iter().filter(|n| n.live_role() == Some(Role::Standby)).count();
     // Who holds more than the new primary, or had ceased to follow before, does not follow it.
     let follows = |n: &&Node| {
         let standby = n.live_role() == Some(Role::Standby) && !held.is_behind(&n.name);
-        standby && held.end(&n.name).is_some_and(|own| own <= end) && !held.differ(&n.name, &to)
+        standby && held.log_end(&n.name).is_some_and(|own| own <= end) && !held.has_diverged(&n.name, &to)
     };
     let streaming: Vec<&Node> = others.iter().copied().filter(follows).collect();
     let (sync_names, warnings) = sync_names(og, new, &streaming);
@@ -526,7 +527,7 @@ pub fn choose(
         followers: node_names(others.iter().copied()),
         loss: cost.words.join("; "),
         loses: cost.is_costly || is_less,
-        fork: held.last(&to).map(|record| Fork {
+        fork: held.last_record(&to).map(|record| Fork {
             new_primary: to.clone(),
             old_primaries: og.stop.iter().chain(&og.lost).cloned().collect(),
             record: *record,
@@ -545,7 +546,7 @@ pub fn choose(
 }
 
 /// Why every acknowledged commit of this primary is on one of the survivors; none where that cannot be said.
-fn keeps_commits(primary: &Node, og: &Failover) -> Option<String> {
+fn commit_proof(primary: &Node, og: &Failover) -> Option<String> {
     let off = |name: &str| primary.parameter(name).is_some_and(|value| !is_on(value));
     let is_off = primary.parameter(MOST_AVAILABLE).is_none() || off(MOST_AVAILABLE);
     let commits = primary.parameter(super::SYNC_COMMIT);

@@ -40,10 +40,12 @@ pub use expand::{Expand, expand};
 pub use failover::{Choice, Failover, choose, completed_purpose as done_failover, failover, files_for};
 pub use preflight::{PREFLIGHT, add_preflight};
 pub use repair::{Build, Case, Cause, Repair, repair};
-pub use restart::{Follower, OfPrimary, Pending, Restart, candidates, limits, pending_in_words, restart};
-pub use slots::idle as idle_slots;
+pub use restart::{
+    OfPrimary, Pending, Restart, RestartedStandby, candidates, limits, pending_in_words, restart,
+};
+pub use slots::idle_slots;
 pub use status::{Inspected, inspect, unreadable};
-pub use switchover::{HandOver, LONG, Switchover, switchover};
+pub use switchover::{HandOver, LONG_TRANSACTION_SECONDS, Switchover, switchover};
 pub use zones::ZONE;
 
 /// The parameter that says for whom commits wait.
@@ -80,10 +82,10 @@ pub const PARAMETERS: [&str; 22] = [
     "replconninfo7",
     "replconninfo8",
 ];
-/// What a workflow changes for a while, and a later one puts back for its own sake when it finds it in a lock left
+/// What a workflow changes for a while, and a later one restores for its own sake when it finds it in a lock left
 /// behind: expand at once, drop at its end, when the names are right. `synchronous_standby_names` is not among them: put
 /// back before a standby streams it would hang every commit.
-const OWED: [&str; 1] = [MOST_AVAILABLE];
+const DEFERRED_PARAMETERS: [&str; 1] = [MOST_AVAILABLE];
 
 /// Parameters and their values; null is one that the file did not set.
 pub type Values = BTreeMap<String, Option<String>>;
@@ -207,15 +209,15 @@ pub fn purpose_of(lock: Option<&ClusterLock>) -> Purpose {
     lock.and_then(|lock| serde_json::from_str(&lock.purpose).ok()).unwrap_or_default()
 }
 
-/// What a workflow that was killed left to be put back.
+/// What a workflow that was killed left to be restored.
 fn leftover_values(c: &Cluster) -> Values {
     purpose_of(c.lock()).restore
 }
 
-/// Those of these values that are put back for their own sake.
+/// Those of these values that are restored for their own sake.
 fn deferred_restores(left: &Values) -> Values {
-    let owed = left.iter().filter(|(name, _)| OWED.contains(&name.as_str()));
-    owed.map(|(name, value)| (name.clone(), value.clone())).collect()
+    let deferred = left.iter().filter(|(name, _)| DEFERRED_PARAMETERS.contains(&name.as_str()));
+    deferred.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// How `og_guc` is called to bring parameters back.

@@ -7,7 +7,7 @@ use super::NODE_NAME;
 use crate::cluster::{Cluster, Node};
 
 /// The name under which the primary runs, which every node that is built gets before; none when it is not known.
-pub(super) fn of_newcomers(primary: &Node) -> Option<&str> {
+pub(super) fn newcomer_name(primary: &Node) -> Option<&str> {
     primary.works_with(NODE_NAME).filter(|name| !name.is_empty())
 }
 

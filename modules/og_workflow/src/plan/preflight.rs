@@ -48,13 +48,13 @@ pub struct CheckRule {
 
 /// Returns the rule that errors of these checks refuse the workflow; the preflight has to be mended, or the check accepted.
 #[must_use]
-pub const fn refuse(on: On, checks: &'static [&'static str]) -> CheckRule {
+pub const fn refuse_on_errors(on: On, checks: &'static [&'static str]) -> CheckRule {
     CheckRule { on, refuses: true, checks }
 }
 
 /// Returns the rule that findings of these checks are told, as warnings.
 #[must_use]
-pub const fn tell(on: On, checks: &'static [&'static str]) -> CheckRule {
+pub const fn warn_on_findings(on: On, checks: &'static [&'static str]) -> CheckRule {
     CheckRule { on, refuses: false, checks }
 }
 
@@ -68,7 +68,7 @@ pub struct Policy {
 }
 
 /// The checks that the parameters of configure decide, beside those of its [`Policy`].
-pub(super) const OF_PARAMETERS: &[(&str, &[&str])] = &[
+pub(super) const PARAMETER_CHECKS: &[(&str, &[&str])] = &[
     ("max_process_memory", &["memory.process", "memory.minimum", "memory.peers"]),
     ("shared_buffers", &["memory.shared_buffers", "kernel.shared_memory", "memory.peers"]),
     ("max_connections", &["kernel.semaphores"]),
@@ -200,7 +200,7 @@ impl<'a> Checked<'a> {
         let policy = policy(workflow)?;
         let mut involved = involved(nodes, workflow, targets);
         if workflow == Workflow::Switchover {
-            involved.retain(|(node, _)| !super::switchover::is_done_without(node, options));
+            involved.retain(|(node, _)| !super::switchover::is_excluded(node, options));
         }
         // The workflow itself reports an unreachable node; the other nodes' channels to it add nothing.
         let reachable = involved.iter().filter(|(node, _)| node.is_reachable());
@@ -241,7 +241,7 @@ impl<'a> Checked<'a> {
         let rule = self.rules(is_target).find(|rule| rule.checks.contains(&id));
         let is_set = |name: &str| self.options.og_parameters.keys().any(|key| key.eq_ignore_ascii_case(name));
         let is_of_parameter = self.workflow == Workflow::Configure
-            && OF_PARAMETERS.iter().any(|(name, checks)| checks.contains(&id) && is_set(name));
+            && PARAMETER_CHECKS.iter().any(|(name, checks)| checks.contains(&id) && is_set(name));
         rule.map(|rule| rule.refuses).or(is_of_parameter.then_some(true))
     }
 

@@ -137,8 +137,8 @@ pub fn repair(nodes: &[Node], targets: &[String], options: &Options, tried: &[St
     super::managed::check(&mut c, Act::Start);
     let concerned = concerned(&c, head.node());
     let mut plan = match head {
-        Head::Stopped(primary) => of_primary(&mut c, primary, options),
-        Head::Runs(primary) => of_standbys(&mut c, primary, &concerned, options, tried),
+        Head::Stopped(primary) => plan_primary(&mut c, primary, options),
+        Head::Runs(primary) => plan_standbys(&mut c, primary, &concerned, options, tried),
     };
     check_backup(&mut c, &plan, options, tried);
     leave_roles_to_cm(&mut c, &mut plan, tried);
@@ -184,12 +184,12 @@ fn empty(c: &Cluster, primary: &Node, concerned: &[&Node]) -> Repair {
     let mut shared = Shared::new(c, primary, "repair", BTreeMap::new());
     shared.targets = node_names(concerned.iter().copied());
     "repair".clone_into(&mut shared.purpose.what);
-    let owed = deferred_restores(&left.restore);
+    let deferred = deferred_restores(&left.restore);
     shared.purpose.restore = left.restore;
     shared.purpose.rules.clone_from(&left.rules);
     Repair {
         files: Files::new(primary, &c.members),
-        restore_now: DeferredRestore::from_values(&owed),
+        restore_now: DeferredRestore::from_values(&deferred),
         shared,
         cases: Vec::new(),
         restored_rules: BTreeMap::new(),
@@ -214,7 +214,7 @@ fn empty(c: &Cluster, primary: &Node, concerned: &[&Node]) -> Repair {
 }
 
 /// No primary runs: the one that was it last is started again, where nobody holds more.
-fn of_primary(c: &mut Cluster, primary: &Node, options: &Options) -> Repair {
+fn plan_primary(c: &mut Cluster, primary: &Node, options: &Options) -> Repair {
     let mut plan = empty(c, primary, &[primary]);
     let name = primary.name.clone();
     let held = head::Held::new(primary).describe();
@@ -273,7 +273,7 @@ fn restored(c: &mut Cluster, n: &Node, options: &Options) -> Option<(Cause, Stri
         None => (Vec::new(), "rules for the members alone".to_owned()),
     };
     let left_out = if cause == Cause::BrokenHba {
-        let lines = access::left_out(n);
+        let lines = access::describe_dropped_lines(n);
         format!("; {lines} left out, and a line that kept somebody out is gone, too: look with -n --diff")
     } else {
         String::new()
@@ -282,11 +282,11 @@ fn restored(c: &mut Cluster, n: &Node, options: &Options) -> Option<(Cause, Stri
         "{}: pg_hba.conf is made anew from {from}{left_out}; rules for clients that it had beside them must be added again (og_hba)",
         n.name
     ));
-    let rules = access::made_anew(c, n, &base, &options.og_hba_method);
+    let rules = access::rebuild_rules(c, n, &base, &options.og_hba_method);
     Some((cause, why, rules))
 }
 
-fn of_standbys(
+fn plan_standbys(
     c: &mut Cluster,
     primary: &Node,
     concerned: &[&Node],
@@ -310,7 +310,7 @@ fn of_standbys(
         match view.cause(n) {
             Err(why) => refuse(c, &mut plan, n, why, tried),
             Ok(None) => {
-                of_healthy(c, &mut plan, n, options);
+                plan_healthy(c, &mut plan, n, options);
                 if follows(c, primary, n) {
                     close_forks(&mut plan, primary, n);
                 }
@@ -411,7 +411,7 @@ fn hba_of_primary(primary: &Node) -> Option<String> {
 }
 
 /// A standby that streams may still be one that cannot start again.
-fn of_healthy(c: &mut Cluster, plan: &mut Repair, n: &Node, options: &Options) {
+fn plan_healthy(c: &mut Cluster, plan: &mut Repair, n: &Node, options: &Options) {
     let Some((cause, why, rules)) = restored(c, n, options) else { return };
     plan.restored_rules.insert(n.name.clone(), rules);
     let evidence =
@@ -601,7 +601,7 @@ fn connect(c: &Cluster, plan: &mut Repair, n: &Node, options: &Options) {
     let others: Vec<&Node> = c.members.iter().copied().filter(|m| *m != n && m.is_reachable()).collect();
     for m in &others {
         let (rules, user) = (&m.seen().rules, c.os_user(n));
-        let let_in = access::lets_in(rules, &n.address, &user, &options.og_hba_method);
+        let let_in = access::is_admitted(rules, &n.address, &user, &options.og_hba_method);
         let shut = !rules.is_empty() && let_in == Some(false);
         // A file that is made anew has them.
         if shut && !plan.restored_rules.contains_key(&m.name) {

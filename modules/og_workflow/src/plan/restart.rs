@@ -22,7 +22,7 @@ use crate::health::assess::assess;
 /// The variable that names the nodes.
 pub const VARIABLE: &str = "og_restart";
 
-/// What is to be done.
+/// The plan of this workflow.
 #[derive(Clone, Debug)]
 pub struct Restart {
     /// What the changing workflows plan.
@@ -30,7 +30,7 @@ pub struct Restart {
     /// Where the lock is taken: on the primary, on whoever may take its place, and where a killed run has left one.
     pub locks: Vec<String>,
     /// Cascade standbys, then standbys, in the order in which they are restarted.
-    pub standbys: Vec<Follower>,
+    pub standbys: Vec<RestartedStandby>,
     /// What becomes of the primary.
     pub primary: OfPrimary,
     /// Members that follow the primary or another standby.
@@ -43,7 +43,7 @@ pub struct Restart {
 
 /// A standby that is restarted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Follower {
+pub struct RestartedStandby {
     /// The node.
     pub name: String,
     /// Its role.
@@ -67,7 +67,7 @@ pub enum OfPrimary {
         /// The changes of roles that could be made, by the new primary.
         to: BTreeMap<String, HandOver>,
         /// The old primary afterwards.
-        old: Follower,
+        old: RestartedStandby,
     },
 }
 
@@ -148,35 +148,36 @@ pub fn restart(nodes: &[Node], targets: &[String], options: &Options) -> Outlook
     standbys.sort_by_key(|n| (!n.becomes_cascade(), n.id));
     let members = c.members.clone();
     let order = Order { primary, standbys: &standbys, members: &members };
-    let of_primary = if chosen.contains(&primary) {
-        of_primary(&mut c, &order, &health, options)
+    let plan_primary = if chosen.contains(&primary) {
+        plan_primary(&mut c, &order, &health, options)
     } else {
         if let Some(why) = order.problem(&order.restarts()) {
             c.findings.push(format!("{why}; name all nodes, or none (og restart)"));
         }
         OfPrimary::Stays
     };
-    if matches!(of_primary, OfPrimary::InPlace { .. }) && super::managed::is_acted_on_by_cm(primary) {
+    if matches!(plan_primary, OfPrimary::InPlace { .. }) && super::managed::is_acted_on_by_cm(primary) {
         c.findings.push(format!(
             "{}: would be restarted in place, and openGauss CM makes a standby primary as soon as it is stopped; \
              pause CM for it: cm_ctl pause, and cm_ctl resume afterwards",
             primary.name
         ));
     }
-    let followers: Vec<Follower> = standbys.iter().map(|n| Follower::new(n, &health)).collect();
+    let followers: Vec<RestartedStandby> =
+        standbys.iter().map(|n| RestartedStandby::new(n, &health)).collect();
     if options.og_restart_commits == RestartCommits::Refuse {
-        commits_that_wait(&mut c, primary, &standbys);
+        find_commit_waits(&mut c, primary, &standbys);
     }
     let left = leftover_values(&c);
-    let back = plan_switch_back(&mut c, primary, &of_primary, options);
+    let back = plan_switch_back(&mut c, primary, &plan_primary, options);
     let mut shared = Shared::new(&c, primary, "restart", left.clone());
-    if options.og_switch_back && matches!(of_primary, OfPrimary::HandsOver { .. }) {
+    if options.og_switch_back && matches!(plan_primary, OfPrimary::HandsOver { .. }) {
         shared.purpose.switch_back = Some(primary.name.clone());
     } else if let Some(back) = &back {
         shared.purpose.switch_back = Some(back.to.clone());
     }
     let may_lead =
-        |n: &Node| matches!(&of_primary, OfPrimary::HandsOver { to, .. } if to.contains_key(&n.name));
+        |n: &Node| matches!(&plan_primary, OfPrimary::HandsOver { to, .. } if to.contains_key(&n.name));
     let is_back = |n: &Node| back.as_ref().is_some_and(|back| back.to == n.name);
     let others = members.iter().copied().filter(|n| *n != primary);
     let others = others.filter(|n| may_lead(n) || is_back(n) || n.seen().lock.is_some());
@@ -184,7 +185,7 @@ pub fn restart(nodes: &[Node], targets: &[String], options: &Options) -> Outlook
         locks: node_names([primary].into_iter().chain(others)),
         shared,
         standbys: followers,
-        primary: of_primary,
+        primary: plan_primary,
         followers: node_names(members.iter().copied().filter(|n| *n != primary)),
         back,
         restore_now: DeferredRestore::from_values(&deferred_restores(&left)),
@@ -192,7 +193,7 @@ pub fn restart(nodes: &[Node], targets: &[String], options: &Options) -> Outlook
     Outlook::new(c, Some(plan))
 }
 
-impl Follower {
+impl RestartedStandby {
     fn new(n: &Node, health: &ClusterHealth) -> Self {
         let required = health.commits.required.is_some_and(|required| required > 0);
         let counted = required && health.commits.candidates.contains(&n.name);
@@ -205,7 +206,7 @@ impl Follower {
 }
 
 /// How the primary is restarted, with what speaks against it.
-fn of_primary(c: &mut Cluster, order: &Order, health: &ClusterHealth, options: &Options) -> OfPrimary {
+fn plan_primary(c: &mut Cluster, order: &Order, health: &ClusterHealth, options: &Options) -> OfPrimary {
     let primary = order.primary;
     if c.standbys(order.members).is_empty() {
         c.warnings.push(format!(
@@ -257,7 +258,7 @@ fn of_primary(c: &mut Cluster, order: &Order, health: &ClusterHealth, options: &
     let (mut to, mut against) = (BTreeMap::new(), Vec::new());
     for (n, own) in ready.iter().zip(found.ready) {
         let waits = options.og_restart_commits == RestartCommits::Refuse;
-        match waits.then(|| waits_for_the_old(primary, n, order.members)).flatten() {
+        match waits.then(|| commit_wait_warning(primary, n, order.members)).flatten() {
             Some(why) => against.push(why),
             None => drop(to.insert(n.name.clone(), own)),
         }
@@ -274,7 +275,7 @@ fn of_primary(c: &mut Cluster, order: &Order, health: &ClusterHealth, options: &
         });
         names.is_star() || named
     });
-    let old = Follower {
+    let old = RestartedStandby {
         name: primary.name.clone(),
         role: Role::Standby,
         counted: counted.then(|| primary.address.clone()),
@@ -387,7 +388,7 @@ fn streaming<'a>(primary: &'a Node, members: &'a [&'a Node]) -> impl Iterator<It
 }
 
 /// Finds standbys without which commits wait while they are restarted.
-fn commits_that_wait(c: &mut Cluster, primary: &Node, standbys: &[&Node]) {
+fn find_commit_waits(c: &mut Cluster, primary: &Node, standbys: &[&Node]) {
     let Some(sync) = sync_names(primary) else { return };
     let members = c.members.clone();
     for n in standbys.iter().filter(|n| !n.becomes_cascade()) {
@@ -403,7 +404,7 @@ fn commits_that_wait(c: &mut Cluster, primary: &Node, standbys: &[&Node]) {
 }
 
 /// That commits on the new primary wait while the old one is restarted.
-fn waits_for_the_old(primary: &Node, to: &Node, members: &[&Node]) -> Option<String> {
+fn commit_wait_warning(primary: &Node, to: &Node, members: &[&Node]) -> Option<String> {
     let sync = sync_names(primary)?.rename(&to.app_name, &primary.app_name);
     let missing = missing_sync_standbys(&sync, streaming(primary, members).filter(|n| *n != to))?;
     Some(format!(
@@ -417,7 +418,7 @@ fn waits_for_the_old(primary: &Node, to: &Node, members: &[&Node]) -> Option<Str
 fn plan_switch_back(
     c: &mut Cluster,
     primary: &Node,
-    of_primary: &OfPrimary,
+    plan_primary: &OfPrimary,
     options: &Options,
 ) -> Option<HandOver> {
     if !options.og_switch_back {
@@ -433,7 +434,7 @@ fn plan_switch_back(
         is_recorded: needs_record(primary, nodes),
         files: Files::with_roles(to, &members),
     };
-    if matches!(of_primary, OfPrimary::HandsOver { .. }) {
+    if matches!(plan_primary, OfPrimary::HandsOver { .. }) {
         // The name of the one it comes from is known when it was chosen.
         return Some(exchange(primary, primary));
     }

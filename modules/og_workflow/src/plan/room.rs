@@ -9,9 +9,9 @@ pub const SENDERS: &str = "max_wal_senders";
 pub const SLOTS: &str = "max_replication_slots";
 
 /// Senders that a build takes: one for the data, one for the log that is written meanwhile.
-const OF_A_BUILD: usize = 2;
+const SENDERS_PER_BUILD: usize = 2;
 /// Senders left to tools, and to whoever asks the primary what it is: each such question takes one for a moment.
-const RESERVE: usize = 1;
+const RESERVED_SENDERS: usize = 1;
 
 /// How many nodes may be built side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,14 +38,15 @@ struct Wanted {
 impl Wanted {
     /// The senders that are in use at most while so many are built side by side: some are built, some are being built.
     fn senders(self, at_once: SideBySide) -> usize {
-        let standbys = self.used + self.standbys + at_once.standbys.min(self.standbys) * (OF_A_BUILD - 1);
-        let cascades = self.used + self.standbys + at_once.cascades.min(self.cascades) * OF_A_BUILD;
-        standbys.max(cascades) + RESERVE
+        let standbys =
+            self.used + self.standbys + at_once.standbys.min(self.standbys) * (SENDERS_PER_BUILD - 1);
+        let cascades = self.used + self.standbys + at_once.cascades.min(self.cascades) * SENDERS_PER_BUILD;
+        standbys.max(cascades) + RESERVED_SENDERS
     }
 
     /// The senders that are in use at most while all standbys and cascade standbys are built at the same time.
     fn senders_together(self) -> usize {
-        self.used + (self.standbys + self.cascades) * OF_A_BUILD + RESERVE
+        self.used + (self.standbys + self.cascades) * SENDERS_PER_BUILD + RESERVED_SENDERS
     }
 
     /// The fewest, and those for all builds of a kind at once.
@@ -56,11 +57,11 @@ impl Wanted {
 
     /// As many builds side by side as so many senders allow; at least one.
     fn side_by_side(self, senders: usize) -> SideBySide {
-        let left = senders.saturating_sub(RESERVE + self.used + self.standbys);
+        let left = senders.saturating_sub(RESERVED_SENDERS + self.used + self.standbys);
         let within = |most: usize, each: usize| (left / each).clamp(1, most.max(1));
         SideBySide {
-            standbys: within(self.standbys, OF_A_BUILD - 1),
-            cascades: within(self.cascades, OF_A_BUILD),
+            standbys: within(self.standbys, SENDERS_PER_BUILD - 1),
+            cascades: within(self.cascades, SENDERS_PER_BUILD),
             together: self.senders_together() <= senders,
         }
     }
@@ -69,7 +70,7 @@ impl Wanted {
 /// Looks whether the primary has room for all; says how many of the nodes that are to be built, `fresh`, may be built
 /// side by side.
 pub(super) fn check_room(c: &mut Cluster, primary: &Node, all: &[&Node], fresh: &[&Node]) -> SideBySide {
-    slots(c, primary, all);
+    check_slots(c, primary, all);
     let wanted = wanted(c, primary, all, fresh);
     let Some(senders) = primary.limit(SENDERS) else {
         return wanted.side_by_side(usize::MAX);
@@ -104,7 +105,7 @@ fn wanted(c: &Cluster, primary: &Node, all: &[&Node], fresh: &[&Node]) -> Wanted
 }
 
 /// Each standby has a slot on the primary, made when it first connects.
-fn slots(c: &mut Cluster, primary: &Node, all: &[&Node]) {
+fn check_slots(c: &mut Cluster, primary: &Node, all: &[&Node]) {
     let Some(limit) = primary.limit(SLOTS) else { return };
     let direct = c.standbys(all);
     let is_other = |name: &str| !direct.iter().any(|n| n.app_name == name);

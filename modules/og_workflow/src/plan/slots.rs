@@ -10,7 +10,7 @@ use crate::cluster::{Node, canonical};
 /// upstream leaves one behind; a new node may bring old ones along. The slot of a node that does not stream at this
 /// moment is left: it keeps what that node will want.
 #[must_use]
-pub fn idle(nodes: &[Node], new: &[String]) -> Vec<(String, Vec<String>)> {
+pub fn idle_slots(nodes: &[Node], new: &[String]) -> Vec<(String, Vec<String>)> {
     let upstream: BTreeMap<&str, String> = nodes
         .iter()
         .filter(|n| n.is_streaming())

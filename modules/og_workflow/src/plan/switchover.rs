@@ -18,9 +18,9 @@ use crate::cluster::{Cluster, Node, TargetKind, canonical, node_names, role_in_w
 /// The variable that names the node.
 pub const VARIABLE: &str = "og_switchover";
 /// A transaction that has been open for so many seconds is long: a switchover ends it.
-pub const LONG: u64 = 15;
+pub const LONG_TRANSACTION_SECONDS: u64 = 15;
 
-/// What is to be done.
+/// The plan of this workflow.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Switchover {
     /// What the changing workflows plan.
@@ -64,7 +64,7 @@ impl HandOver {
 pub fn switchover(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Switchover> {
     let mut c = Cluster::new(nodes, targets, TargetKind::Kept(VARIABLE));
     let all = c.members.clone();
-    do_without(&mut c, options);
+    exclude_members(&mut c, options);
     c.check();
     super::managed::check(&mut c, Act::Switchover);
     if targets.len() > 1 {
@@ -81,7 +81,7 @@ pub fn switchover(nodes: &[Node], targets: &[String], options: &Options) -> Outl
     if primary != to {
         // Its name is the one that commits wait for afterwards.
         c.check_name(primary);
-        is_ready(&mut c, primary, to, options.og_max_lag_bytes);
+        check_ready(&mut c, primary, to, options.og_max_lag_bytes);
     }
     let hand_over = hand_over(&mut c, primary, to, &all);
     let long: Vec<String> = primary
@@ -92,7 +92,7 @@ pub fn switchover(nodes: &[Node], targets: &[String], options: &Options) -> Outl
         .collect();
     if options.og_long_transactions == LongTransactions::Refuse && !long.is_empty() && primary != to {
         c.findings.push(format!(
-            "{}: transactions have been open for more than {LONG} s, which a switchover ends: {}; wait for their end, or \
+            "{}: transactions have been open for more than {LONG_TRANSACTION_SECONDS} s, which a switchover ends: {}; wait for their end, or \
              give og_long_transactions=wait or cancel",
             primary.name,
             long.join(", ")
@@ -128,25 +128,25 @@ pub(super) fn judge_candidate(
 }
 
 /// The names in `og_without`.
-fn names_done_without(options: &Options) -> impl Iterator<Item = &str> {
+fn excluded_names(options: &Options) -> impl Iterator<Item = &str> {
     options.og_without.split(',').map(str::trim).filter(|name| !name.is_empty())
 }
 
 /// Whether the node cannot take part in the switchover, and the user does without it.
-pub(super) fn is_done_without(n: &Node, options: &Options) -> bool {
+pub(super) fn is_excluded(n: &Node, options: &Options) -> bool {
     let is_missing = !n.is_reachable() || n.seen().state_error.is_some() || !n.state().running;
-    is_missing && names_done_without(options).any(|name| name == n.name)
+    is_missing && excluded_names(options).any(|name| name == n.name)
 }
 
 /// Takes those members out that cannot take part, and that the user does without.
-fn do_without(c: &mut Cluster, options: &Options) {
-    for name in names_done_without(options) {
+fn exclude_members(c: &mut Cluster, options: &Options) {
+    for name in excluded_names(options) {
         if !c.nodes.iter().any(|n| n.name == name) {
             let known = node_names(c.nodes.iter()).join(", ");
             c.findings.push(format!("og_without: {name} is no host of the inventory (it has {known})"));
         }
     }
-    let given_up: Vec<&Node> = c.members.iter().copied().filter(|n| is_done_without(n, options)).collect();
+    let given_up: Vec<&Node> = c.members.iter().copied().filter(|n| is_excluded(n, options)).collect();
     c.members.retain(|n| !given_up.contains(n));
     for n in given_up {
         c.warnings.push(format!(
@@ -157,7 +157,7 @@ fn do_without(c: &mut Cluster, options: &Options) {
 }
 
 /// Whether the standby can take over from the living primary.
-fn is_ready(c: &mut Cluster, primary: &Node, to: &Node, most_lag: Bytes) {
+fn check_ready(c: &mut Cluster, primary: &Node, to: &Node, most_lag: Bytes) {
     let name = &to.name;
     match to.live_role() {
         Some(Role::Standby) => {}
@@ -188,9 +188,9 @@ fn is_ready(c: &mut Cluster, primary: &Node, to: &Node, most_lag: Bytes) {
         .iter()
         .find(|s| s.peer.as_ref().is_some_and(|peer| canonical(&peer.host) == address));
     if !to.is_streaming() || sender.is_none() || state.db_state != DbState::Normal {
-        let fares = crate::cluster::describe_state(state.db_state);
+        let state_words = crate::cluster::describe_state(state.db_state);
         c.findings.push(format!(
-            "{name} does not stream from {} (it is {fares}); repair it first, or choose another standby",
+            "{name} does not stream from {} (it is {state_words}); repair it first, or choose another standby",
             primary.name
         ));
     } else if let Some(lag) = sender.and_then(|s| s.progress.lag_bytes).filter(|lag| *lag > most_lag) {

@@ -18,7 +18,7 @@ pub const LAST: &str = "last";
 
 /// The record of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Run {
+pub struct RecordedRun {
     /// Its folder.
     pub folder: PathBuf,
     /// What was asked.
@@ -62,7 +62,7 @@ impl RunStep<'_> {
     }
 }
 
-impl Run {
+impl RecordedRun {
     /// Reads a record with its events.
     ///
     /// # Errors
@@ -220,10 +220,10 @@ fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T, Error> {
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn list(runs: &Path) -> Result<(Vec<Run>, Vec<Error>), Error> {
+pub fn list(runs: &Path) -> Result<(Vec<RecordedRun>, Vec<Error>), Error> {
     let (mut found, mut unreadable) = (Vec::new(), Vec::new());
     for folder in folders(runs)? {
-        match Run::read_without_events(&folder) {
+        match RecordedRun::read_without_events(&folder) {
             Ok(run) => found.push(run),
             // A run that has just begun, or one whose first file could not be written.
             Err(e) if e.kind() == ErrorKind::NotFound => {}
@@ -256,9 +256,9 @@ fn folders(runs: &Path) -> Result<Vec<PathBuf>, Error> {
 ///
 /// # Errors
 /// `not_found`, or `bad_args` where several begin so.
-pub fn find(runs: &Path, id: &str) -> Result<Run, Error> {
+pub fn find(runs: &Path, id: &str) -> Result<RecordedRun, Error> {
     let (found, _) = list(runs)?;
-    let own: Vec<&Run> = match id {
+    let own: Vec<&RecordedRun> = match id {
         LAST => found.last().into_iter().collect(),
         _ if found.iter().any(|run| run.plan.id == id) => {
             found.iter().filter(|run| run.plan.id == id).collect()
@@ -266,7 +266,7 @@ pub fn find(runs: &Path, id: &str) -> Result<Run, Error> {
         _ => found.iter().filter(|run| run.plan.id.starts_with(id)).collect(),
     };
     match own[..] {
-        [run] => Run::read(&run.folder),
+        [run] => RecordedRun::read(&run.folder),
         [] => {
             Err(Error::not_found(format!("there is no run {id} in {}", runs.display()))
                 .hint("see og history"))

@@ -322,7 +322,7 @@ impl Recorder {
     /// # Errors
     /// It cannot be read.
     pub fn open(folder: &Path, engine: &Engine) -> Result<Self, Error> {
-        let run = history::Run::read(folder)?;
+        let run = history::RecordedRun::read(folder)?;
         let lost = folder::read_lost(folder)?;
         let has_gap = run.events.iter().any(|event| matches!(event, Event::Gap { .. }));
         let step = match run.events.last() {
@@ -351,7 +351,7 @@ impl Recorder {
         let call = |call: &crate::args::NodeCall| CallEvent {
             node: call.node.clone(),
             program: call.program.clone(),
-            looks: call.only_looks(),
+            looks: call.is_inspection(),
         };
         let step = StepEvent {
             step: next.step.clone(),
@@ -388,8 +388,8 @@ impl Recorder {
 
     /// Writes the page with what is known so far, which is what remains of a run that is killed.
     pub fn update_report(&mut self) {
-        let written = history::Run::read(&self.folder).and_then(|run| self.write_report(&run));
-        self.note(written);
+        let written = history::RecordedRun::read(&self.folder).and_then(|run| self.write_report(&run));
+        self.keep_loss(written);
     }
 
     /// Writes what came of the run; adds to the outcome where its report is, how long each step took, and a warning of what
@@ -400,14 +400,14 @@ impl Recorder {
 
     /// As [`Recorder::finish`] for a run that came to no outcome of its own: what it changed is taken from the record.
     pub fn fail(&mut self, msg: &str) -> Outcome {
-        let mut outcome = self.broken_off(msg);
+        let mut outcome = self.unfinished_outcome(msg);
         self.finish(&mut outcome);
         outcome
     }
 
     /// As [`Recorder::fail`] for a run that a signal ended.
     pub fn interrupt(&mut self, msg: &str) -> Outcome {
-        let mut outcome = self.broken_off(msg);
+        let mut outcome = self.unfinished_outcome(msg);
         self.finish_as(RunVerdict::Interrupted, &mut outcome);
         outcome
     }
@@ -423,7 +423,7 @@ impl Recorder {
             none => *none = json!([warning]),
         }
         let written = self.write_outcome();
-        self.note(written);
+        self.keep_loss(written);
         Some(warning)
     }
 
@@ -432,30 +432,30 @@ impl Recorder {
         self.add_times(outcome);
         let had = self.loss();
         outcome.warnings.extend(had.clone());
-        self.tell(verdict, outcome);
+        self.notify_outcome(verdict, outcome);
         let written = self.write_outcome();
-        self.note(written);
+        self.keep_loss(written);
         if had.is_none()
             && let Some(loss) = self.loss()
         {
             outcome.warnings.push(loss);
             // What could not be written is tried once more, and is told already.
-            self.tell(verdict, outcome);
+            self.notify_outcome(verdict, outcome);
             drop(self.write_outcome());
         }
     }
 
-    fn tell(&mut self, verdict: RunVerdict, outcome: &Outcome) {
+    fn notify_outcome(&mut self, verdict: RunVerdict, outcome: &Outcome) {
         self.told = json!(outcome);
         self.told["verdict"] = json!(verdict);
     }
 
     /// The outcome of a run that has none of its own, with what was changed before.
-    fn broken_off(&mut self, msg: &str) -> Outcome {
-        let changes = match history::Run::read(&self.folder) {
+    fn unfinished_outcome(&mut self, msg: &str) -> Outcome {
+        let changes = match history::RecordedRun::read(&self.folder) {
             Ok(run) => run.changes(),
             Err(e) => {
-                self.note(Err(e));
+                self.keep_loss(Err(e));
                 Vec::new()
             }
         };
@@ -486,16 +486,16 @@ impl Recorder {
             told[key] = value;
         }
         folder::write(&self.folder.join(OUTCOME), &folder::to_pretty(&self.told)?)?;
-        self.write_report(&history::Run::read(&self.folder)?)
+        self.write_report(&history::RecordedRun::read(&self.folder)?)
     }
 
-    fn write_report(&self, run: &history::Run) -> Result<(), Error> {
+    fn write_report(&self, run: &history::RecordedRun) -> Result<(), Error> {
         folder::write(&self.folder.join(REPORT), report::html(run).as_bytes())
     }
 
     /// Adds how long the steps took that have come to their ends, and in which of them nobody could commit for longest.
     fn add_times(&mut self, outcome: &mut Outcome) {
-        match history::Run::read(&self.folder) {
+        match history::RecordedRun::read(&self.folder) {
             Ok(run) => {
                 outcome.timings = run.steps().filter_map(|step| step.time()).collect();
                 if let Some(longest) = outcome.commits.as_mut().and_then(|seen| seen.longest.as_mut()) {
@@ -504,13 +504,13 @@ impl Recorder {
                         between.and_then(|(from, to)| run.step_between(from, to)).map(str::to_owned);
                 }
             }
-            Err(e) => self.note(Err(e)),
+            Err(e) => self.keep_loss(Err(e)),
         }
     }
 
     fn write_event(&mut self, event: &Event) {
         let written = folder::append(&self.folder.join(EVENTS), event);
-        self.note(written);
+        self.keep_loss(written);
     }
 
     fn write_gap(&mut self) {
@@ -519,7 +519,7 @@ impl Recorder {
     }
 
     /// Keeps why something could not be written, for the process that ends the run as well.
-    fn note(&mut self, written: Result<(), Error>) {
+    fn keep_loss(&mut self, written: Result<(), Error>) {
         if let (Err(e), None) = (written, &self.lost) {
             let why = e.to_string();
             folder::mark_lost(&self.folder, &why);

@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::history::{Run, RunStep};
+use super::history::{RecordedRun, RunStep};
 use super::{AnswerEvent, Ended, RunVerdict};
 use crate::args::{CommitPause, Commits};
 use crate::health::ClusterHealth;
 use crate::health::page::{STYLE, marked};
 use crate::health::picture::{Grade, escape, svg};
 use crate::steps::WORKFLOWS;
-use crate::text::{OF_NOTE_MS, duration, pause};
+use crate::text::{NOTABLE_GAP_MS, duration, pause};
 
 /// What this page has beside the style of a cluster's page.
 const OWN_STYLE: &str = "
@@ -42,7 +42,7 @@ const PRINTED: &str =
 
 /// Returns the page. It has no reference to anything outside itself.
 #[must_use]
-pub fn html(run: &Run) -> String {
+pub fn html(run: &RecordedRun) -> String {
     let (grade, word, sentence) = verdict(run);
     let title = title(run);
     let started = escape(&run.plan.started);
@@ -74,7 +74,7 @@ pub fn html(run: &Run) -> String {
 }
 
 /// What the run was for, as the page's title.
-fn title(run: &Run) -> String {
+fn title(run: &RecordedRun) -> String {
     let known = WORKFLOWS.iter().find(|entry| entry.name == run.plan.workflow);
     let title = known.map_or(run.plan.workflow.as_str(), |entry| entry.title);
     let nodes = run.plan.targets.join(", ");
@@ -83,7 +83,7 @@ fn title(run: &Run) -> String {
 }
 
 /// How the run ended: its grade, a word, and a sentence.
-fn verdict(run: &Run) -> (Grade, &'static str, String) {
+fn verdict(run: &RecordedRun) -> (Grade, &'static str, String) {
     let Some(ended) = &run.ended else {
         let sentence =
             "The run is at work, or it was killed: this page was written when its last step began.";
@@ -111,7 +111,7 @@ fn verdict(run: &Run) -> (Grade, &'static str, String) {
 }
 
 /// The command that runs the same again at a terminal.
-fn command(run: &Run) -> String {
+fn command(run: &RecordedRun) -> String {
     let mut words = vec!["og".to_owned(), run.plan.workflow.clone()];
     if !run.plan.targets.is_empty() {
         words.push(run.plan.targets.join(","));
@@ -120,7 +120,7 @@ fn command(run: &Run) -> String {
 }
 
 /// What to do next, by how the run ended.
-fn next(run: &Run, out: &mut String) {
+fn next(run: &RecordedRun, out: &mut String) {
     let same = command(run);
     let (text, typed) = match run.ended.as_ref().map(|ended| ended.verdict) {
         Some(RunVerdict::Done | RunVerdict::Unchanged) if run.plan.check_mode => {
@@ -158,7 +158,7 @@ fn list(head: &str, (grade, word): (Grade, &str), texts: &[String], out: &mut St
     out.push_str("</ul>\n");
 }
 
-fn asked(run: &Run, out: &mut String) {
+fn asked(run: &RecordedRun, out: &mut String) {
     let plan = &run.plan;
     out.push_str("<h2>What was asked</h2>\n<dl>\n");
     let mut row = |name: &str, value: &str| {
@@ -208,10 +208,10 @@ fn commits(seen: &Commits, out: &mut String) {
         row("From", &format!("{from} on {node_before}"));
         row("To", &format!("{to} on {node_after}"));
     }
-    if let Some(before) = seen.before_first_ms.filter(|ms| *ms >= OF_NOTE_MS) {
+    if let Some(before) = seen.before_first_ms.filter(|ms| *ms >= NOTABLE_GAP_MS) {
         row("Before the first", &pause(before));
     }
-    if let Some(after) = seen.after_last_ms.filter(|ms| *ms >= OF_NOTE_MS) {
+    if let Some(after) = seen.after_last_ms.filter(|ms| *ms >= NOTABLE_GAP_MS) {
         row("After the last", &pause(after));
     }
     out.push_str("</dl>\n");
@@ -242,7 +242,7 @@ fn picture(caption: &str, id: &str, health: Option<&ClusterHealth>, out: &mut St
     let _ = writeln!(out, "<figure>\n<figcaption>{caption}</figcaption>\n{drawn}</figure>");
 }
 
-fn steps(run: &Run, out: &mut String) {
+fn steps(run: &RecordedRun, out: &mut String) {
     let steps: Vec<RunStep> = run.steps().collect();
     if steps.is_empty() {
         return;

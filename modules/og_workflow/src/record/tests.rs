@@ -6,7 +6,7 @@ use og_common::protocol::{Bytes, secret};
 use quick_xml::events::Event as XmlEvent;
 use serde_json::json;
 
-use super::history::{Age, Run, clean, find, list};
+use super::history::{Age, RecordedRun, clean, find, list};
 use super::*;
 use crate::args::{CommitPause, NodeCall, Shown};
 use crate::health::assess::assess;
@@ -43,7 +43,7 @@ fn answered(step: &StepEvent, end: u64, answers: &[Value]) -> Vec<Event> {
         .collect()
 }
 
-fn run(verdict: RunVerdict) -> Run {
+fn run(verdict: RunVerdict) -> RecordedRun {
     let quiet = json!({"changed": false, "failed": false, "msg": "inspected", "elapsed_ms": 120});
     let diff = json!([{"before_header": "/d/pg_hba.conf", "after_header": "/d/pg_hba.conf",
         "before": "local all all trust\n", "after": "local all all trust\nhost all omm 10.0.0.3/32 trust\n"}]);
@@ -71,7 +71,7 @@ fn run(verdict: RunVerdict) -> Run {
         actions: vec!["add rule host all omm 10.0.0.3/32 trust".to_owned()],
         diff: None,
     };
-    Run {
+    RecordedRun {
         folder: PathBuf::from("/nowhere"),
         plan: Plan {
             id: "20261121-094307-expand".to_owned(),
@@ -158,9 +158,10 @@ fn assert_needs_nothing(page: &str) {
 
 #[test]
 fn runs_as_pages() {
-    let killed = Run { ended: None, ..run(RunVerdict::Done) };
-    let check = Run { plan: Plan { check_mode: true, ..killed.plan.clone() }, ..run(RunVerdict::Done) };
-    let interrupted = Run {
+    let killed = RecordedRun { ended: None, ..run(RunVerdict::Done) };
+    let check =
+        RecordedRun { plan: Plan { check_mode: true, ..killed.plan.clone() }, ..run(RunVerdict::Done) };
+    let interrupted = RecordedRun {
         ended: Some(Ended {
             verdict: RunVerdict::Interrupted,
             elapsed_ms: 3000,
@@ -197,7 +198,7 @@ fn words_from_outside_are_no_markup_in_a_report() {
     let evil = r#"<b a="1">&amp;'"#;
     let run = run(RunVerdict::Incomplete);
     let events = run.events.iter().map(|event| poisoned(&json!(event), evil)).collect::<Vec<_>>();
-    let run = Run {
+    let run = RecordedRun {
         folder: run.folder,
         plan: serde_json::from_value(poisoned(&json!(run.plan), evil)).unwrap(),
         events: serde_json::from_value(json!(events)).unwrap(),
@@ -267,14 +268,15 @@ fn a_recorded_run_names_the_step_in_which_nobody_could_commit() {
     let mut outcome = Outcome { commits: Some(seen), ..Outcome::default() };
     Recorder::open(&folder, &engine).unwrap().finish(&mut outcome);
     assert_eq!(outcome.commits, Some(commits()));
-    assert_eq!(Run::read(&folder).unwrap().ended.unwrap().commits, Some(commits()));
+    assert_eq!(RecordedRun::read(&folder).unwrap().ended.unwrap().commits, Some(commits()));
 }
 
 #[test]
 fn a_step_that_has_not_ended_has_no_time() {
     let mut run = run(RunVerdict::Done);
-    let times =
-        |run: &Run| run.steps().map(|step| step.time().map(|time| time.elapsed_ms)).collect::<Vec<_>>();
+    let times = |run: &RecordedRun| {
+        run.steps().map(|step| step.time().map(|time| time.elapsed_ms)).collect::<Vec<_>>()
+    };
     assert_eq!(times(&run), [Some(650), Some(150), Some(9500)]);
     run.events.pop();
     assert_eq!(times(&run), [Some(650), Some(150), None]);
@@ -300,7 +302,7 @@ fn old_records_are_removed_but_not_those_at_work_nor_what_a_link_leads_to() {
     assert_eq!(list(&runs).unwrap().0, []);
     let now = now_millis();
     let days = |n: u64| now - n * 86_400_000;
-    let own = crate::owner::Owner::of_process(std::process::id()).unwrap().to_string();
+    let own = crate::owner::Owner::from_pid(std::process::id()).unwrap().to_string();
     let old = write_record(&runs, days(61), "", true);
     let at_work = write_record(&runs, days(61), &own, false);
     let young = write_record(&runs, days(59), "", true);
@@ -374,11 +376,11 @@ fn what_is_half_written_is_no_event() {
     let mut text = std::fs::read(folder.join(EVENTS)).unwrap();
     text.extend_from_slice(br#"{"event": "answer", "st"#);
     std::fs::write(folder.join(EVENTS), text).unwrap();
-    assert_eq!(Run::read(&folder).unwrap().events, [Event::Step(own.clone())]);
+    assert_eq!(RecordedRun::read(&folder).unwrap().events, [Event::Step(own.clone())]);
     // The line behind it is as good as ever.
     folder::append(&folder.join(EVENTS), &Event::Step(own.clone())).unwrap();
     folder::append(&folder.join(EVENTS), &Event::Step(own.clone())).unwrap();
-    let run = Run::read(&folder).unwrap();
+    let run = RecordedRun::read(&folder).unwrap();
     assert_eq!((run.events.clone(), run.unreadable), (vec![Event::Step(own); 3], 1));
     assert!(run.warning().unwrap().starts_with("1 line of "));
     assert!(report::html(&run).contains("1 line of "));
@@ -396,7 +398,7 @@ fn a_secret_that_is_a_word_of_the_record_does_not_break_it() {
     folder::write(&folder.join(OUTCOME), &folder::to_pretty(&outcome).unwrap()).unwrap();
     let own = step("A", 0, &[("n1", "og_hba")], Counts::Never);
     folder::append(&folder.join(EVENTS), &Event::Step(own.clone())).unwrap();
-    let run = Run::read(&folder).unwrap();
+    let run = RecordedRun::read(&folder).unwrap();
     assert_eq!((&run.plan.id, &run.plan.started, &run.events[..]), (&id, &at(0), &[Event::Step(own)][..]));
     assert_eq!((run.verdict().unwrap(), run.unreadable), (RunVerdict::Done, 0));
     assert_eq!(run.ended.unwrap().msg.unwrap(), format!("it is {}", secret::MASK));
@@ -435,7 +437,7 @@ fn a_step_of_another_process_takes_its_answers_and_a_lost_one_is_told() {
     open().write_step(&next);
     let answer = json!({"changed": true, "failed": false, "msg": "m"});
     open().write_answers(&[Value::Null, answer.clone(), Value::Null]);
-    let run = Run::read(&folder).unwrap();
+    let run = RecordedRun::read(&folder).unwrap();
     let told = run.steps().next().unwrap();
     assert_eq!((told.answers[0].changed, told.answers[0].failed), (true, false));
     assert_eq!(
@@ -448,10 +450,10 @@ fn a_step_of_another_process_takes_its_answers_and_a_lost_one_is_told() {
     let failed = open().fail("it broke");
     assert_eq!((failed.failed, failed.incomplete, failed.changed), (true, true, true));
     assert_eq!((failed.changes.len(), failed.changes[0].node.as_str()), (1, "n1"));
-    let ended = Run::read(&folder).unwrap().ended.unwrap();
+    let ended = RecordedRun::read(&folder).unwrap().ended.unwrap();
     assert_eq!((ended.verdict, ended.changes), (RunVerdict::Incomplete, failed.changes.clone()));
     let interrupted = open().interrupt("interrupted");
-    let ended = Run::read(&folder).unwrap().ended.unwrap();
+    let ended = RecordedRun::read(&folder).unwrap().ended.unwrap();
     assert_eq!((ended.verdict, ended.changes), (RunVerdict::Interrupted, interrupted.changes));
     open().write_answers(&[Value::Null, answer.clone(), Value::Null, answer]);
     assert!(open().loss().unwrap().starts_with("the record of this run lacks steps: "));

@@ -11,13 +11,13 @@ use super::package::Removal;
 use super::{Answered, INSPECT, Run, Targets, Workflow, WorkflowEntry, args, calls_on, require_success};
 use crate::answer::Answer;
 use crate::args::ClearMode;
-use crate::plan::preflight::{On, Policy, refuse, tell};
+use crate::plan::preflight::{On, Policy, refuse_on_errors, warn_on_findings};
 use crate::plan::{self, Clear};
 use crate::replay::{Calls, Go};
 use crate::seen::{INITDB, PROGRAMS};
 use crate::table::aligned;
 
-/// What callers and documents know of it, its preflight checks, and what runs it.
+/// The registry entry of this workflow: description, preflight checks and function.
 pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     workflow: Workflow::Clear,
     name: "clear",
@@ -41,8 +41,8 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
         purpose: Purpose::Drop,
         rules: &[
             // Their files lose what is left of the node.
-            refuse(On::Others, &["disk.writable", "conf.syntax"]),
-            tell(On::Others, &["managed.paused"]),
+            refuse_on_errors(On::Others, &["disk.writable", "conf.syntax"]),
+            warn_on_findings(On::Others, &["managed.paused"]),
         ],
     }),
     run: clear,
@@ -53,23 +53,23 @@ pub(super) fn clear(it: &mut Run, targets: &[String]) -> Go {
     let og = it.begin_asking(INSPECT, &programs, |nodes, options| plan::clear(nodes, targets, options))?;
     let mut findings = Vec::new();
     let package = super::package::inspect_removal(it, &og, &mut findings)?;
-    let gone = gone_by_then(&og, &package);
+    let gone = removed_paths(&og, &package);
     let host = super::host::inspect_removal(it, &og, &gone, &mut findings)?;
     check_removal(it, &og, &mut findings)?;
     it.refuse(findings)?;
     let leaves_host = host.0.iter().all(|(_, answer)| !answer.has_changed());
     if og.is_empty() && package.nodes.is_empty() && leaves_host {
-        it.heed(&host);
+        it.add_warnings(&host);
         it.show(&[], &og.shared.targets, Some(&og.shared.primary))?;
         return Ok(());
     }
     it.lock(&og.shared)?;
     let done = steps(it, &og, &package, &host, &gone);
-    it.end(std::slice::from_ref(&og.shared.primary), done)
+    it.end_and_unlock(std::slice::from_ref(&og.shared.primary), done)
 }
 
 /// By node, the paths that are gone when og_host comes to it: where there are any, a directory may be empty then.
-fn gone_by_then(og: &Clear, package: &Removal) -> BTreeMap<String, Vec<PathBuf>> {
+fn removed_paths(og: &Clear, package: &Removal) -> BTreeMap<String, Vec<PathBuf>> {
     let mut gone = package.gone.clone();
     for n in og.remove.keys() {
         let paths = gone.entry(n.clone()).or_default();
@@ -88,7 +88,7 @@ fn check_removal(it: &mut Run, og: &Clear, findings: &mut Vec<String>) -> Go {
     let stops = |n: &String, answer: &Answer| {
         let obstacles: Vec<Obstacle> = answer.read_key("obstacles");
         og.stop.contains(n)
-            && answer.of_error("kind") == "refused"
+            && answer.error_text("kind") == "refused"
             && !obstacles.is_empty()
             && obstacles.iter().all(|obstacle| obstacle.kind == ObstacleKind::Running)
     };
@@ -155,7 +155,7 @@ fn remove(it: &mut Run, og: &Clear) -> Go<Answered> {
         (n.clone(), Answer::from_foreseen("would be removed", &action))
     });
     let would = Answered(would.collect());
-    it.note(TITLE, &would);
+    it.record_answers(TITLE, &would);
     Ok(done)
 }
 

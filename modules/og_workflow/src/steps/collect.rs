@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{QUIET, Run, Workflow, WorkflowEntry, args, preflight::preflight, status::status};
 use crate::replay::{Asked, Go, Stop};
 
-/// What callers and documents know of it, its preflight checks, and what runs it.
+/// The registry entry of this workflow: description, preflight checks and function.
 pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     workflow: Workflow::Collect,
     name: "collect",

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::{Run, Workflow, WorkflowEntry, args, failure_reasons, require_success, restart};
-use crate::plan::preflight::{On, Policy, refuse, tell};
+use crate::plan::preflight::{On, Policy, refuse_on_errors, warn_on_findings};
 use crate::plan::{self, Configure, Outlook, Restart, pending_in_words};
 use crate::replay::{Answered, Calls, Go, Stop};
 
-/// What callers and documents know of it, its preflight checks, and what runs it.
+/// The registry entry of this workflow: description, preflight checks and function.
 pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     workflow: Workflow::Configure,
     name: "configure",
@@ -34,7 +34,10 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     preflight: Some(Policy {
         // The values count from a start on.
         purpose: Purpose::Restart,
-        rules: &[refuse(On::All, &["disk.writable", "conf.syntax"]), tell(On::All, &["managed.paused"])],
+        rules: &[
+            refuse_on_errors(On::All, &["disk.writable", "conf.syntax"]),
+            warn_on_findings(On::All, &["managed.paused"]),
+        ],
     }),
     run: |it, _| configure(it),
 };
@@ -55,7 +58,7 @@ pub(super) fn configure(it: &mut Run) -> Go {
     // Its purpose tells of a switchover back, too.
     it.lock_nodes(rolling.as_ref().map_or(&og.shared, |rolling| &rolling.shared), &locks)?;
     let done = steps(it, &og, rolling.as_ref());
-    it.end(&locks, done)?;
+    it.end_and_unlock(&locks, done)?;
     if !restarts {
         it.warnings.extend(lowered_limits(&og));
         it.warnings.extend(pending_in_words(&og.pending(&nodes)));
@@ -127,11 +130,11 @@ fn steps(it: &mut Run, og: &Configure, rolling: Option<&Restart>) -> Go {
     let primary = &og.shared.primary;
     if let Some(values) = &og.restore_now {
         let name = "Carry out the deferred restore of an earlier run";
-        it.must(name, "og_guc", primary, json!(values), false)?;
+        it.run_required_step(name, "og_guc", primary, json!(values), false)?;
     }
     // Standbys first: each has in its file what it needs to follow a primary that is restarted with the new limits. The
     // reload of the primary then hands its file to them.
-    let own = og.of_standbys();
+    let own = og.standby_parameters();
     // A standby, too, hands its file to those that follow it: they come first, so that each node is seen to change.
     for nodes in [&og.cascades, &og.standbys].into_iter().filter(|nodes| !nodes.is_empty() && !own.is_empty())
     {
@@ -143,20 +146,20 @@ fn steps(it: &mut Run, og: &Configure, rolling: Option<&Restart>) -> Go {
     require_success(&[&done])?;
     if !og.parameters.keys().any(|name| plan::limits().contains(name)) {
         // Of limits it says in which order the nodes are to be restarted.
-        it.heed(&done);
+        it.add_warnings(&done);
     }
     let leads = match rolling {
         Some(rolling) => restart::roll(it, rolling, &og.lowered_limits())?,
         None => primary.clone(),
     };
     let idle = it.show(&[], &[], Some(if it.how.check { primary } else { &leads }))?;
-    it.slots(idle)
+    it.drop_idle_slots(idle)
 }
 
 /// Sets parameters; what a single server says of its place in the cluster is not told, for it is seen to.
 fn set(it: &mut Run, name: &str, calls: Calls) -> Go<Answered> {
     it.replay.shown = crate::args::Shown::default();
     let done = it.replay.ask(name, "og_guc", &it.complete(calls))?;
-    it.note(name, &done);
+    it.record_answers(name, &done);
     Ok(done)
 }

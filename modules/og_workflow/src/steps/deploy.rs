@@ -13,12 +13,12 @@ use super::{
 use crate::answer::Answer;
 use crate::args::Options;
 use crate::cluster::Node;
-use crate::plan::preflight::{On, Policy, refuse, tell};
+use crate::plan::preflight::{On, Policy, refuse_on_errors, warn_on_findings};
 use crate::plan::{self, Deploy, Expand};
 use crate::replay::{Go, Stop};
 use crate::seen::{INITDB, PROGRAMS};
 
-/// What callers and documents know of it, its preflight checks, and what runs it.
+/// The registry entry of this workflow: description, preflight checks and function.
 pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     workflow: Workflow::Deploy,
     name: "deploy",
@@ -56,7 +56,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
         purpose: Purpose::Deploy,
         rules: &[
             // The targets are the nodes whose servers never ran.
-            refuse(
+            refuse_on_errors(
                 On::Targets,
                 &[
                     "memory.process",
@@ -82,7 +82,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
                     "clock.difference",
                 ],
             ),
-            tell(
+            warn_on_findings(
                 On::Targets,
                 &[
                     "disk.use",
@@ -101,7 +101,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
                     "network.mtu",
                 ],
             ),
-            tell(On::All, &["names.hosts", "managed.paused"]),
+            warn_on_findings(On::All, &["names.hosts", "managed.paused"]),
         ],
     }),
     run: |it, _| deploy(it),
@@ -145,9 +145,9 @@ pub(super) fn deploy(it: &mut Run) -> Go {
     match prepare(it, &og, certificates) {
         // Expand takes the lock once more and releases it; before that nothing of it is left.
         Ok(Some(more)) => carry_out(it, &more, certificates)?,
-        Ok(None) if locked => it.end(primary, Ok(()))?,
+        Ok(None) if locked => it.end_and_unlock(primary, Ok(()))?,
         Ok(None) => {}
-        Err(Stop::Failed(why)) if locked => return it.end(primary, Err(Stop::Failed(why))),
+        Err(Stop::Failed(why)) if locked => return it.end_and_unlock(primary, Err(Stop::Failed(why))),
         Err(why) => return Err(why),
     }
     if og.add.is_empty() {
@@ -199,7 +199,7 @@ fn check_password(it: &mut Run) -> Go {
     else {
         return Ok(());
     };
-    let lacks_user = own.of_error("kind") == "not_found" && own.of_error("path") == "/os_user";
+    let lacks_user = own.error_text("kind") == "not_found" && own.error_text("path") == "/os_user";
     let is_made = directory(own).is_some_and(|directory| directory.content.is_vacant());
     let problem: Option<String> = own.read_key("password_problem");
     let finding = plan::password_finding(&primary.name, options, problem.as_deref());
@@ -266,7 +266,7 @@ fn configure(it: &mut Run, og: &Deploy) -> Go {
 fn start(it: &mut Run, og: &Deploy) -> Go {
     let primary = &og.shared.primary;
     let own = json!({"rules": og.rules, "reload": "never", "create": true});
-    it.must("Configure pg_hba.conf rules of the primary", "og_hba", primary, own, false)?;
+    it.run_required_step("Configure pg_hba.conf rules of the primary", "og_hba", primary, own, false)?;
     if !og.peers.is_empty() {
         let own = json!({
             "state": "exact",
@@ -274,10 +274,16 @@ fn start(it: &mut Run, og: &Deploy) -> Go {
             "peers": og.peers,
             "reload": "never",
         });
-        it.must("Configure replication channels of the primary", "og_replconninfo", primary, own, false)?;
+        it.run_required_step(
+            "Configure replication channels of the primary",
+            "og_replconninfo",
+            primary,
+            own,
+            false,
+        )?;
     }
     let own = json!({"state": "started", "role": first_role(og), "timeout": it.how.options.og_wait_timeout});
-    it.must("Start the primary", "og_node_state", primary, own, false)
+    it.run_required_step("Start the primary", "og_node_state", primary, own, false)
 }
 
 /// The role in which the primary is started: a single node is none without standbys.
@@ -307,7 +313,7 @@ fn foresee(it: &mut Run, og: &Deploy) {
     let mut tell = |step: &str, node: &str, actions: &[String]| {
         let answers =
             actions.iter().map(|action| (node.to_owned(), Answer::from_foreseen("would be done", action)));
-        it.note(step, &Answered(answers.collect()));
+        it.record_answers(step, &Answered(answers.collect()));
     };
     for n in &og.fresh {
         let actions: Vec<String> =

@@ -4,11 +4,11 @@ use og_preflight::args::Purpose;
 use serde_json::{Value, json};
 
 use super::{Run, Targets, Workflow, WorkflowEntry, args, calls_on, require_success, write_static};
-use crate::plan::preflight::{On, Policy, refuse, tell};
+use crate::plan::preflight::{On, Policy, refuse_on_errors, warn_on_findings};
 use crate::plan::{self, Drop};
 use crate::replay::{Answered, Calls, Go, Stop};
 
-/// What callers and documents know of it, its preflight checks, and what runs it.
+/// The registry entry of this workflow: description, preflight checks and function.
 pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     workflow: Workflow::Drop,
     name: "drop",
@@ -31,9 +31,9 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     preflight: Some(Policy {
         purpose: Purpose::Drop,
         rules: &[
-            refuse(On::Others, &["disk.writable", "conf.syntax"]),
-            tell(On::Targets, &["transactions.long", "transactions.idle", "server.backup"]),
-            tell(On::Others, &["managed.paused"]),
+            refuse_on_errors(On::Others, &["disk.writable", "conf.syntax"]),
+            warn_on_findings(On::Targets, &["transactions.long", "transactions.idle", "server.backup"]),
+            warn_on_findings(On::Others, &["managed.paused"]),
         ],
     }),
     run: drop,
@@ -47,17 +47,17 @@ pub(super) fn drop(it: &mut Run, targets: &[String]) -> Go {
         Err(Stop::Failed(why)) => Some(why),
         Err(ask) => return Err(ask),
     };
-    // Before the lock goes: as long as it stands, the next run finds in it what is still to be put back.
+    // Before the lock goes: as long as it stands, the next run finds in it what is still to be restored.
     if let Some(own) = &og.restore_after {
         let name = "Restore most_available_sync";
         // By now it may be another one, whose file is the one that counts.
         if why.is_some() && !it.how.check {
             it.describe_primary_change(&og.shared)?;
         }
-        let primary = it.leader.clone().unwrap_or_else(|| og.shared.primary.clone());
-        match it.must(name, "og_guc", &primary, json!(own), true) {
+        let primary = it.primary.clone().unwrap_or_else(|| og.shared.primary.clone());
+        match it.run_required_step(name, "og_guc", &primary, json!(own), true) {
             Err(Stop::Failed(e)) => {
-                // The lock stays: it says what is to be put back.
+                // The lock stays: it says what is to be restored.
                 let before = why.map(|why| format!("{why}; ")).unwrap_or_default();
                 let told = format!("{before}most_available_sync was not restored, run this again: {e}");
                 return Err(Stop::Failed(told));
@@ -66,7 +66,7 @@ pub(super) fn drop(it: &mut Run, targets: &[String]) -> Go {
         }
     }
     let done = why.map_or(Ok(()), |why| Err(Stop::Failed(why)));
-    it.end_by(done, |it| it.unlock(&og.shared))
+    it.end_with(done, |it| it.unlock(&og.shared))
 }
 
 fn steps(it: &mut Run, og: &Drop) -> Go {
@@ -129,5 +129,5 @@ fn steps(it: &mut Run, og: &Drop) -> Go {
         require_success(&[&it.step("Wait until the remaining standbys stream", "og_node_state", calls)?])?;
     }
     let idle = it.show(&[], &shared.targets, Some(&shared.primary))?;
-    it.slots(idle)
+    it.drop_idle_slots(idle)
 }

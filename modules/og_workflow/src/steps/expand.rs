@@ -14,11 +14,11 @@ use super::{
 };
 use crate::answer::Answer;
 use crate::args::{Counts, Shown};
-use crate::plan::preflight::{On, Policy, refuse, tell};
+use crate::plan::preflight::{On, Policy, refuse_on_errors, warn_on_findings};
 use crate::plan::{self, Expand, SYNC_NAMES};
 use crate::replay::{Answered, Calls, Go, Stop};
 
-/// What callers and documents know of it, its preflight checks, and what runs it.
+/// The registry entry of this workflow: description, preflight checks and function.
 pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     workflow: Workflow::Expand,
     name: "expand",
@@ -54,7 +54,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
         purpose: Purpose::Expand,
         rules: &[
             // Its server is started by the build, on a host that the cluster does not know.
-            refuse(
+            refuse_on_errors(
                 On::Targets,
                 &[
                     "memory.process",
@@ -83,9 +83,9 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
                     "clock.difference",
                 ],
             ),
-            refuse(On::All, &["disk.writable", "conf.syntax", "channels.reached"]),
-            refuse(On::Others, &["settings.replication"]),
-            tell(
+            refuse_on_errors(On::All, &["disk.writable", "conf.syntax", "channels.reached"]),
+            refuse_on_errors(On::Others, &["settings.replication"]),
+            warn_on_findings(
                 On::Targets,
                 &[
                     // How full a disk is tells nothing of whether the copy fits, which disk.room looks at.
@@ -105,14 +105,14 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
                     "network.mtu",
                 ],
             ),
-            tell(On::Others, &["sync.now", "server.backup"]),
-            tell(On::All, &["names.hosts", "managed.paused"]),
+            warn_on_findings(On::Others, &["sync.now", "server.backup"]),
+            warn_on_findings(On::All, &["names.hosts", "managed.paused"]),
         ],
     }),
     run: expand,
 };
 
-/// What the run did at the nodes that stay, to be taken back when it fails.
+/// What the run did at the nodes that stay, to be rolled back when it fails.
 #[derive(Default)]
 struct Brought {
     rules: Answered,
@@ -123,7 +123,7 @@ struct Brought {
     /// Whether synchronous_standby_names is what it was.
     names: bool,
     files: bool,
-    /// That another node became primary: what is to be taken back, and where, is not known any more.
+    /// That another node became primary: what is to be rolled back, and where, is not known any more.
     moved: bool,
 }
 
@@ -134,7 +134,7 @@ pub(super) fn expand(it: &mut Run, targets: &[String]) -> Go {
     carry_out(it, &og, certificates.as_ref())
 }
 
-/// Looks and plans; nothing is changed.
+/// Inspects the nodes and plans; nothing is changed.
 pub(super) fn plan_expand(it: &mut Run, targets: &[String]) -> Go<Expand> {
     it.begin(|nodes, options| plan::expand(nodes, targets, options))
 }
@@ -144,7 +144,7 @@ pub(super) fn carry_out(it: &mut Run, og: &Expand, certificates: Option<&Certifi
     it.lock(&og.shared)?;
     if let Some(own) = &og.restore_now {
         let name = "Carry out the deferred restore of an earlier run";
-        it.must(name, "og_guc", &og.shared.primary, json!(own), false)?;
+        it.run_required_step(name, "og_guc", &og.shared.primary, json!(own), false)?;
     }
     let mut brought = Brought::default();
     match steps(it, og, certificates, &mut brought) {
@@ -166,7 +166,7 @@ fn steps(it: &mut Run, og: &Expand, certificates: Option<&Certificates>, brought
     // of which none streams yet.
     if og.empty_sync {
         let own = json!({"parameters": {SYNC_NAMES: ""}});
-        it.must(
+        it.run_required_step(
             "Empty synchronous_standby_names until a standby streams",
             "og_guc",
             &shared.primary,
@@ -191,22 +191,34 @@ fn steps(it: &mut Run, og: &Expand, certificates: Option<&Certificates>, brought
             return Err(Stop::Failed(moved));
         }
     }
-    if let Some(own) = &og.put_back_sync {
+    if let Some(own) = &og.deferred_sync {
         let name = "Restore synchronous_standby_names";
-        it.must(name, "og_guc", &shared.primary, with_foreseen(it, og, json!(own)), og.empty_sync)?;
+        it.run_required_step(
+            name,
+            "og_guc",
+            &shared.primary,
+            with_foreseen(it, og, json!(own)),
+            og.empty_sync,
+        )?;
         brought.names = true;
     }
     if !og.sync_add.is_empty() {
         let edit =
             json!({"method": options.og_sync_standbys, "num": options.og_sync_num, "add": og.sync_add});
         let own = with_foreseen(it, og, json!({"synchronous_standbys": edit}));
-        it.must("Add the new standbys to synchronous_standby_names", "og_guc", &shared.primary, own, false)?;
+        it.run_required_step(
+            "Add the new standbys to synchronous_standby_names",
+            "og_guc",
+            &shared.primary,
+            own,
+            false,
+        )?;
     }
     brought.files = true;
     let nodes = it.write_and_inspect(write_static(shared, &og.nodes, &og.files))?;
     let idle = it.show_nodes(&nodes, &og.newcomers, &[], Some(&shared.primary));
     brought.moved = matches!(idle, Err(Stop::Failed(_)));
-    it.slots(idle?)
+    it.drop_idle_slots(idle?)
 }
 
 /// The arguments with the standbys that will stream by then: in check mode none of them was built.
@@ -218,7 +230,7 @@ fn with_foreseen(it: &Run, og: &Expand, mut own: Value) -> Value {
 }
 
 /// Seconds to wait for the end of a build that a killed run left running.
-const BUILD_TIMEOUT: u64 = 86_400;
+const BUILD_TIMEOUT_SECONDS: u64 = 86_400;
 
 /// Edits the files of all nodes: rules, channels, and the new nodes' parameters, before which come the certificates that they
 /// name.
@@ -266,7 +278,7 @@ fn configure(it: &mut Run, og: &Expand, certificates: Option<&Certificates>, bro
 fn wait_for_build(og: &Expand, node: &String, own: &mut Map<String, Value>) {
     own.insert("if_building".to_owned(), json!("wait"));
     if og.building.contains(node) {
-        own.insert("timeout".to_owned(), json!(BUILD_TIMEOUT));
+        own.insert("timeout".to_owned(), json!(BUILD_TIMEOUT_SECONDS));
     }
 }
 
@@ -340,20 +352,20 @@ fn build(it: &mut Run, og: &Expand, size: Option<Bytes>, begun: &mut Answered, b
     begun.update(built.clone());
     if it.how.check {
         for (node, answer) in &mut built.0 {
-            if !answer.of_error("kind").is_empty() && answer.unreachable_reason().is_none() {
+            if !answer.error_text("kind").is_empty() && answer.unreachable_reason().is_none() {
                 let role = role_of(og, node).replace('_', " ");
                 *answer = Answer::from_foreseen("would be built", &format!("build it as {role}"));
             }
         }
     }
-    it.note(name, &built);
+    it.record_answers(name, &built);
     require_success(&[&built])
 }
 
-/// Takes back what the run brought, releases the lock, and fails with the reason.
+/// Rolls back what the run added, releases the lock, and fails with the reason.
 fn handle_failure(it: &mut Run, og: &Expand, brought: &Brought, mut why: String) -> Go {
     let wanted = it.how.options.og_rollback && !it.how.check;
-    // With another primary nothing is taken back: it may wait for the new nodes, and its own file counts.
+    // With another primary nothing is rolled back: it may wait for the new nodes, and its own file counts.
     let moved = if wanted && !brought.moved { it.describe_primary_change(&og.shared)? } else { None };
     let undone = wanted && !brought.moved && moved.is_none();
     why += match &moved {
@@ -370,13 +382,11 @@ fn handle_failure(it: &mut Run, og: &Expand, brought: &Brought, mut why: String)
         let before = og.sync_before.as_deref().filter(|names| !names.is_empty()).unwrap_or("'*'");
         let primary = &og.shared.primary;
         // Writing to a String cannot fail.
-        let _ = write!(
-            why,
-            ", {SYNC_NAMES} of {primary} is empty until the next expand restores it to {before}"
-        );
-        return it.end_by(Err(Stop::Failed(why)), |it| it.leave(&og.shared, &og.note));
+        let _ =
+            write!(why, ", {SYNC_NAMES} of {primary} is empty until the next expand restores it to {before}");
+        return it.end_with(Err(Stop::Failed(why)), |it| it.leave_lock(&og.shared, &og.note));
     }
-    it.end_by(Err(Stop::Failed(why)), |it| it.unlock(&og.shared))
+    it.end_with(Err(Stop::Failed(why)), |it| it.unlock(&og.shared))
 }
 
 /// Each step is done whatever became of the one before; returns whether all went well.
@@ -387,7 +397,7 @@ fn roll_back(it: &mut Run, og: &Expand, brought: &Brought) -> Go<bool> {
     let mut step = |it: &mut Run, name: &str, program: &str, calls: Calls| -> Go {
         // A new node whose build failed may have no pg_hba.conf any more, and so none of the rules.
         let gone = |n: &String, a: &Answer| {
-            program == "og_hba" && a.of_error("kind") == "not_found" && shared.targets.contains(n)
+            program == "og_hba" && a.error_text("kind") == "not_found" && shared.targets.contains(n)
         };
         let mut done = it.step(name, program, calls)?;
         done.0.retain(|(n, answer)| !gone(n, answer));

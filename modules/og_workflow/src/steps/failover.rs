@@ -11,12 +11,12 @@ use super::{
     Run, Targets, Workflow, WorkflowEntry, args, calls_on, failure_reasons, require_success, write_static,
 };
 use crate::args::Shown;
-use crate::plan::preflight::{On, Policy, tell};
+use crate::plan::preflight::{On, Policy, warn_on_findings};
 use crate::plan::{self, Choice, Failover, SYNC_NAMES};
 use crate::replay::{Answered, Go, Stop};
 use crate::seen::{LogRecords, PROGRAMS};
 
-/// What callers and documents know of it, its preflight checks, and what runs it.
+/// The registry entry of this workflow: description, preflight checks and function.
 pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     workflow: Workflow::Failover,
     name: "failover",
@@ -38,7 +38,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     options: &["og_confirm_dead", "og_accept_loss", "og_failover_force", "og_probe"],
     preflight: Some(Policy {
         purpose: Purpose::Failover,
-        rules: &[tell(
+        rules: &[warn_on_findings(
             On::All,
             &[
                 "disk.use",
@@ -57,16 +57,16 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     run: failover,
 };
 
-/// Seconds between the two looks that prove that the primary is lost.
-const APART: u64 = 5;
+/// Seconds between the two inspections that prove that the primary is lost.
+const INSPECTION_INTERVAL_SECONDS: u64 = 5;
 /// Seconds that the promotion may take.
-const TIMEOUT: u64 = 90;
+const PROMOTION_TIMEOUT_SECONDS: u64 = 90;
 
 pub(super) fn failover(it: &mut Run, targets: &[String]) -> Go {
     let mut og = it.begin(|nodes, options| plan::failover(nodes, targets, options))?;
     if og.done.is_none() {
         // What is seen once may be over in a moment.
-        it.replay.pause = Some(APART);
+        it.replay.pause = Some(INSPECTION_INTERVAL_SECONDS);
         let name = "Prove that the primary is lost";
         og = it.begin_asking(name, &PROGRAMS, |nodes, options| plan::failover(nodes, targets, options))?;
     }
@@ -84,16 +84,16 @@ pub(super) fn failover(it: &mut Run, targets: &[String]) -> Go {
         Ok(to) => (Some(to), Ok(())),
         Err(stop) => (None, Err(stop)),
     };
-    it.end_by(done, |it| match (to, promoted) {
+    it.end_with(done, |it| match (to, promoted) {
         // The record stays, for whoever has to fail over again, on whichever of them is left then.
         (Some(to), _) => {
             let record = plan::done_failover(&to);
-            locked.iter().try_for_each(|node| it.leave_at("Record the failover", node, &record))
+            locked.iter().try_for_each(|node| it.leave_lock_on("Record the failover", node, &record))
         }
         // The next run goes on from here.
         (None, Some(to)) => {
             locked.retain(|name| *name != to);
-            it.leave_at("Record what is left to be done", &to, &og.shared.purpose)
+            it.leave_lock_on("Record what is left to be done", &to, &og.shared.purpose)
                 .and_then(|()| it.unlock_nodes(&locked))
         }
         (None, None) => it.unlock_nodes(&locked),
@@ -196,7 +196,7 @@ fn record_fork(it: &mut Run, og: &Failover, choice: &Choice) -> Go {
     let calls = calls_on(&og.survivors, &json!({"state": "fork_recorded", "fork": fork}));
     let shown = Shown { may_fail: true, ..Shown::default() };
     let mut done = it.ask("Record the fork point", "og_node_state", calls, shown)?;
-    it.note("Record the fork point", &done);
+    it.record_answers("Record the fork point", &done);
     let own: Vec<_> = done.0.iter().filter(|(name, _)| *name == choice.to).cloned().collect();
     done.0.retain(|(name, _)| *name != choice.to);
     require_success(&[&Answered(own)])?;
@@ -232,13 +232,12 @@ fn log_ends(it: &mut Run, og: &Failover) -> Go<BTreeMap<String, LogPosition>> {
 fn promote(it: &mut Run, choice: &Choice) -> Go {
     if let Some(value) = &choice.sync_names {
         let name = "Configure synchronous_standby_names of the new primary";
-        it.must(name, "og_guc", &choice.to, json!({"parameters": {SYNC_NAMES: value}}), false)?;
+        it.run_required_step(name, "og_guc", &choice.to, json!({"parameters": {SYNC_NAMES: value}}), false)?;
     }
-    let call =
-        json!({"state": "primary", "transition": "failover", "force": choice.force, "timeout": TIMEOUT});
+    let call = json!({"state": "primary", "transition": "failover", "force": choice.force, "timeout": PROMOTION_TIMEOUT_SECONDS});
     let shown = Shown { may_fail: false, ..Shown::default() };
     let done = it.ask("Fail over", "og_node_state", vec![(choice.to.clone(), args(call))], shown)?;
-    it.note("Fail over", &done);
+    it.record_answers("Fail over", &done);
     require_success(&[&done])
 }
 
@@ -250,7 +249,7 @@ fn follow_up(it: &mut Run, og: &Failover, to: &str, followers: &[String], files:
         let name = "Wait until the members follow the new primary";
         let shown = Shown { may_fail: true, ..Shown::default() };
         let done = it.ask(name, "og_node_state", calls_on(&followers, &call), shown)?;
-        it.note(name, &done);
+        it.record_answers(name, &done);
         let late = failure_reasons(&[&done]);
         it.warnings.extend(late.into_iter().map(|why| format!("{why}; repair it")));
     }
@@ -260,5 +259,5 @@ fn follow_up(it: &mut Run, og: &Failover, to: &str, followers: &[String], files:
     require_success(&[&it.step("Update cluster_static_config", "og_static_conf", calls)?])?;
     let primary = Some(to).filter(|_| !it.how.check);
     let idle = it.show(&[], &[], primary)?;
-    it.slots(idle)
+    it.drop_idle_slots(idle)
 }

@@ -29,9 +29,7 @@ pub(super) fn prepare(it: &mut Run) -> Go<bool> {
     let mut findings = Vec::new();
     if !it.how.options.og_host {
         if it.how.options.og_unit {
-            findings.push(
-                "og_unit needs og_host, which writes the unit; give og_host=true, too".to_owned(),
-            );
+            findings.push("og_unit needs og_host, which writes the unit; give og_host=true, too".to_owned());
         }
         it.refuse(findings)?;
         return Ok(true);
@@ -52,7 +50,7 @@ pub(super) fn prepare(it: &mut Run) -> Go<bool> {
     let foreseen = it.foresee("Inspect the operating systems", HOST, calls.clone())?;
     findings.extend(super::failure_reasons(&[&foreseen]));
     it.refuse(findings)?;
-    it.heed(&foreseen);
+    it.add_warnings(&foreseen);
     if foreseen.0.iter().all(|(_, answer)| !answer.has_changed()) {
         return Ok(true);
     }
@@ -61,7 +59,7 @@ pub(super) fn prepare(it: &mut Run) -> Go<bool> {
         require_success(&[&it.step(PREPARE, HOST, calls)?])?;
         return Ok(true);
     }
-    it.note(PREPARE, &foreseen);
+    it.record_answers(PREPARE, &foreseen);
     let without: Vec<String> =
         foreseen.0.iter().filter(|(_, answer)| makes_user(answer)).map(|(n, _)| n.clone()).collect();
     if without.is_empty() {
@@ -83,8 +81,9 @@ fn check_logins(it: &mut Run, calls: &Calls) -> Go {
         LOCK,
         &super::calls_on(&asked, &json!({"state": "query"})),
     )?;
-    let is_other =
-        |answer: &Answer| answer.of_error("kind") == "permission" && answer.of_error("path") == "/os_user";
+    let is_other = |answer: &Answer| {
+        answer.error_text("kind") == "permission" && answer.error_text("path") == "/os_user"
+    };
     let findings = done.0.iter().filter(|(_, answer)| is_other(answer));
     it.refuse(findings.filter_map(|(n, answer)| Some(format!("{n}: {}", answer.failure_reason()?))).collect())
 }
@@ -173,8 +172,8 @@ pub(super) fn inspect_removal(
 /// Takes away what og_host made on these nodes. Where something else went before, a directory may be empty now that was not.
 pub(super) fn remove(it: &mut Run, foreseen: &Answered, gone: &BTreeMap<String, Vec<PathBuf>>) -> Go {
     if it.how.check {
-        it.heed(foreseen);
-        it.note(RESTORE, foreseen);
+        it.add_warnings(foreseen);
+        it.record_answers(RESTORE, foreseen);
         return Ok(());
     }
     let (asked, others): (Vec<_>, Vec<_>) = foreseen
@@ -183,7 +182,7 @@ pub(super) fn remove(it: &mut Run, foreseen: &Answered, gone: &BTreeMap<String, 
         .cloned()
         .partition(|(node, answer)| answer.has_changed() || gone.contains_key(node));
     // What stays there is told by no step.
-    it.heed(&Answered(others));
+    it.add_warnings(&Answered(others));
     let nodes: Vec<String> = asked.into_iter().map(|(node, _)| node).collect();
     require_success(&[&it.step(RESTORE, HOST, removal(&nodes))?])
 }

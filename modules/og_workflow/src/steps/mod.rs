@@ -193,7 +193,7 @@ pub struct How {
     pub left_out: Vec<String>,
 }
 
-/// The look with which each workflow begins.
+/// The title of the inspection with which each workflow begins.
 const INSPECT: &str = "Inspect all nodes";
 /// The inspection with which most end.
 const INSPECT_AGAIN: &str = "Inspect the cluster again";
@@ -232,9 +232,9 @@ pub fn run(
         collected: None,
         causes: Vec::new(),
         diagnoses: false,
-        leader: None,
+        primary: None,
         more_parameters: None,
-        owed_rules: BTreeMap::new(),
+        deferred_rules: BTreeMap::new(),
         streamed: BTreeSet::new(),
         reason: None,
         serving: Vec::new(),
@@ -258,10 +258,10 @@ pub fn run(
     Ok((it.outcome(why), left))
 }
 
-/// So often, a second apart, is looked at a standby that streamed before, or whose run was killed: openGauss 5.0.3 ends the connection
+/// How many times, a second apart, a standby is inspected that streamed before, or whose run was killed: openGauss 5.0.3 ends the connection
 /// of a standby when a cascade standby connects to it of which the primary has a slot, and the standby connects again within
 /// five seconds.
-const RECONNECT_LOOKS: usize = 10;
+const MAX_RECONNECT_INSPECTIONS: usize = 10;
 
 /// Milliseconds after which what the other nodes said is old.
 const LONG_WAIT_MS: u64 = 2_000;
@@ -278,7 +278,7 @@ struct Run<'a> {
     workflow: Workflow,
     /// The nodes that it is about.
     targets: &'a [String],
-    /// Whether the next look makes the preflight checks, too.
+    /// Whether the next inspection makes the preflight checks, too.
     checks: bool,
     /// Whether they were made.
     checked: bool,
@@ -297,13 +297,13 @@ struct Run<'a> {
     causes: Vec<Case>,
     /// Whether nodes that are not well are asked why.
     diagnoses: bool,
-    /// Who ran as primary when the nodes were last looked at, where it was one node.
-    leader: Option<String>,
+    /// Who ran as primary when the nodes were last inspected, where it was one node.
+    primary: Option<String>,
     /// The parameters that are asked for beside [`PARAMETERS`] when all programs are asked, and which of all that are set
     /// wait for a restart.
     more_parameters: Option<Vec<String>>,
     /// By node, pg_hba.conf rules of its own that a build replaced, and which are still to be added again.
-    owed_rules: BTreeMap<String, Vec<RuleFields>>,
+    deferred_rules: BTreeMap<String, Vec<RuleFields>>,
     /// Nodes that streamed when a step of this run had them wait for it.
     streamed: BTreeSet<String>,
     /// What came of a change of roles that failed.
@@ -395,14 +395,14 @@ impl Run<'_> {
                         let names: Vec<&str> = names.iter().copied().chain(more).chain(all).collect();
                         own.insert("names".to_owned(), json!(names));
                     }
-                    // The file is looked at where the first database may be made.
+                    // The file is checked where the first database may be made.
                     INITDB if node.role == Role::Primary => own.extend(password.clone()),
                     // Whether ssh leads to the machine that has this address.
                     "og_replconninfo" => {
                         own.insert("local".to_owned(), json!({"host": node.address}));
                     }
                     SESSIONS => {
-                        own.insert("min_age".to_owned(), json!(plan::LONG));
+                        own.insert("min_age".to_owned(), json!(plan::LONG_TRANSACTION_SECONDS));
                     }
                     _ => {}
                 }
@@ -410,7 +410,7 @@ impl Run<'_> {
             });
             let checks = purpose.map(|purpose| {
                 let wanted = plan::preflight::wanted(host, hosts, targets, purpose);
-                (PREFLIGHT, args(preflight::question(purpose, &wanted, timeout)))
+                (PREFLIGHT, args(preflight::preflight_args(purpose, &wanted, timeout)))
             });
             asked.chain(checks).collect::<Vec<_>>()
         };
@@ -427,7 +427,7 @@ impl Run<'_> {
         if diagnoses && programs.starts_with(&PROGRAMS) {
             self.compare_logs(&mut nodes)?;
         }
-        self.leader = plan::current_primary(&nodes).map(|n| n.name.clone());
+        self.primary = plan::current_primary(&nodes).map(|n| n.name.clone());
         self.note_serving(&nodes);
         if self.before.is_none() && programs.contains(&"og_node_state") {
             self.before = Some(Box::new(self.assess(&nodes)));
@@ -490,8 +490,8 @@ impl Run<'_> {
         self.replay.shown = Shown::default();
         let asked = ["og_node_state"];
         let (waited, nodes) = self.inspect_after(name, ("og_node_state", calls), &asked, &[])?;
-        self.heed(&waited);
-        self.note(name, &waited);
+        self.add_warnings(&waited);
+        self.record_answers(name, &waited);
         self.note_streaming(&waited);
         let long = |(_, answer): &(String, Answer)| answer.read_key::<u64>("elapsed_ms") > LONG_WAIT_MS;
         let moved = if failure_reasons(&[&waited]).is_empty() && waited.0.iter().any(long) {
@@ -502,7 +502,7 @@ impl Run<'_> {
         Ok((waited, moved))
     }
 
-    /// Looks and plans.
+    /// Inspects the nodes and plans.
     ///
     /// # Errors
     /// All findings, before anything is changed.
@@ -517,8 +517,8 @@ impl Run<'_> {
         programs: &[&'static str],
         plan: impl Fn(&[Node], &Options) -> Outlook<P>,
     ) -> Go<P> {
-        let mut looks = 0;
-        // Once: a later look of the same run is after the same hosts.
+        let mut inspections = 0;
+        // Once: a later inspection of the same run is after the same hosts.
         let checks = !std::mem::replace(&mut self.checked, true);
         loop {
             self.checks = checks;
@@ -542,12 +542,14 @@ impl Run<'_> {
             let owner = outlook.lock.as_ref().map(|lock| lock.owner.clone()).unwrap_or_default();
             let over = self.is_over(&owner)?;
             // What a killed run had begun goes on for a moment, which changes what was just seen.
-            looks += 1;
+            inspections += 1;
             let reconnects = |n: &Node| {
                 n.live_role().is_some_and(Role::is_following) && n.state().db_state == DbState::NeedRepair
             };
-            let goes_on = outlook.plan.is_none() && looks < RECONNECT_LOOKS && nodes.iter().any(reconnects);
-            if over && (looks == 1 || goes_on) {
+            let goes_on = outlook.plan.is_none()
+                && inspections < MAX_RECONNECT_INSPECTIONS
+                && nodes.iter().any(reconnects);
+            if over && (inspections == 1 || goes_on) {
                 self.replay.pause = goes_on.then_some(1);
                 continue;
             }
@@ -616,7 +618,7 @@ impl Run<'_> {
         let done =
             self.replay.ask_programs(name, programs.each_ref().map(|(program, calls)| (*program, calls)))?;
         for ((program, _), done) in programs.iter().zip(&done) {
-            self.heed(done);
+            self.add_warnings(done);
             if *program == "og_node_state" {
                 self.note_streaming(done);
             }
@@ -644,12 +646,12 @@ impl Run<'_> {
     fn step_of<const N: usize>(&mut self, name: &str, programs: [(&str, Calls); N]) -> Go<[Answered; N]> {
         let done = self.ask_programs(name, programs, Shown::default())?;
         for done in &done {
-            self.note(name, done);
+            self.record_answers(name, done);
         }
         Ok(done)
     }
 
-    fn heed(&mut self, done: &Answered) {
+    fn add_warnings(&mut self, done: &Answered) {
         let told = done
             .0
             .iter()
@@ -657,7 +659,7 @@ impl Run<'_> {
         self.warnings.extend(told);
     }
 
-    fn note(&mut self, step: &str, done: &Answered) {
+    fn record_answers(&mut self, step: &str, done: &Answered) {
         self.steps.extend(done.0.iter().map(|(node, answer)| Done {
             step: step.to_owned(),
             node: node.clone(),
@@ -666,7 +668,7 @@ impl Run<'_> {
     }
 
     /// A step on one node, without which nothing goes on. `changes`: it will change something, though not yet.
-    fn must(&mut self, name: &str, program: &str, node: &str, own: Value, changes: bool) -> Go {
+    fn run_required_step(&mut self, name: &str, program: &str, node: &str, own: Value, changes: bool) -> Go {
         let foreseen = changes && self.how.check;
         let counts = if foreseen { Counts::Always } else { Counts::Changed };
         let shown = Shown { counts, may_fail: false };
@@ -674,7 +676,7 @@ impl Run<'_> {
         if foreseen {
             done.0.iter_mut().for_each(|(_, answer)| answer.mark_changed());
         }
-        self.note(name, &done);
+        self.record_answers(name, &done);
         require_success(&[&done])
     }
 
@@ -687,7 +689,7 @@ impl Run<'_> {
 
     /// Takes the lock on each of these nodes, or on none.
     fn lock_nodes(&mut self, og: &Shared, nodes: &[String]) -> Go {
-        self.owed_rules.clone_from(&og.purpose.rules);
+        self.deferred_rules.clone_from(&og.purpose.rules);
         let o = &self.how.options;
         let own = json!({
             "state": "held",
@@ -724,11 +726,11 @@ impl Run<'_> {
             forced
         };
         let answer = call(self, own)?;
-        if answer.of_error("kind") != "busy" {
+        if answer.error_text("kind") != "busy" {
             return Ok(answer);
         }
         let holder = answer.read_key::<Option<ClusterLock>>("lock").map(|lock| lock.owner);
-        let holder = owner::Owner::find(holder.as_deref().unwrap_or(answer.of_error("detail")));
+        let holder = owner::Owner::find(holder.as_deref().unwrap_or(answer.error_text("detail")));
         let Some(dead) = holder.map(|owner| owner.to_string()) else { return Ok(answer) };
         if !self.is_over(&dead)? {
             return Ok(answer);
@@ -752,11 +754,11 @@ impl Run<'_> {
     /// to find them in its record.
     fn unlock_nodes(&mut self, nodes: &[String]) -> Go {
         self.stop_probe()?;
-        if !self.owed_rules.is_empty() {
+        if !self.deferred_rules.is_empty() {
             let what = "repair".to_owned();
-            let record = Purpose { what, rules: self.owed_rules.clone(), ..Purpose::default() };
+            let record = Purpose { what, rules: self.deferred_rules.clone(), ..Purpose::default() };
             for node in nodes {
-                self.leave_at("Record the nodes' own pg_hba.conf rules in the lock", node, &record)?;
+                self.leave_lock_on("Record the nodes' own pg_hba.conf rules in the lock", node, &record)?;
             }
             return Ok(());
         }
@@ -767,12 +769,12 @@ impl Run<'_> {
     }
 
     /// Releases the lock on these nodes, whatever came of the steps.
-    fn end(&mut self, locked: &[String], done: Go) -> Go {
-        self.end_by(done, |it| it.unlock_nodes(locked))
+    fn end_and_unlock(&mut self, locked: &[String], done: Go) -> Go {
+        self.end_with(done, |it| it.unlock_nodes(locked))
     }
 
     /// Ends a run by `release`, whatever came of the steps; says so when that fails too.
-    fn end_by(&mut self, done: Go, release: impl FnOnce(&mut Self) -> Go) -> Go {
+    fn end_with(&mut self, done: Go, release: impl FnOnce(&mut Self) -> Go) -> Go {
         let why = match done {
             Ok(()) => return release(self),
             Err(Stop::Failed(why)) => why,
@@ -785,16 +787,16 @@ impl Run<'_> {
         }))
     }
 
-    /// Lets the lock of a run that failed end by itself at once, so that the next run finds in it what is to be put back.
-    fn leave(&mut self, og: &Shared, note: &Purpose) -> Go {
-        self.leave_at("Record the deferred restore in the lock", &og.primary, note)
+    /// Lets the lock of a run that failed end by itself at once, so that the next run finds in it what is to be restored.
+    fn leave_lock(&mut self, og: &Shared, note: &Purpose) -> Go {
+        self.leave_lock_on("Record the deferred restore in the lock", &og.primary, note)
     }
 
     /// The same on any node, for any record that a later run is to find.
-    fn leave_at(&mut self, name: &str, node: &str, record: &Purpose) -> Go {
+    fn leave_lock_on(&mut self, name: &str, node: &str, record: &Purpose) -> Go {
         self.stop_probe()?;
         self.replay.more = false;
-        let record = Purpose { rules: self.owed_rules.clone(), ..record.clone() };
+        let record = Purpose { rules: self.deferred_rules.clone(), ..record.clone() };
         let own = args(json!({
             "state": "held",
             "purpose": serde_json::to_string(&record).unwrap_or_default(),
@@ -869,15 +871,15 @@ impl Run<'_> {
         let name = "Update cluster_static_config and inspect the cluster again";
         self.replay.shown = Shown::default();
         let (written, nodes) = self.inspect_after(name, ("og_static_conf", calls), &AT_REST, &[])?;
-        self.heed(&written);
-        self.note(name, &written);
+        self.add_warnings(&written);
+        self.record_answers(name, &written);
         require_success(&[&written])?;
         self.await_rest(nodes, &[])
     }
 
     /// Inspects the nodes again until those that streamed in this run stream again, or will not for a while.
     fn await_rest(&mut self, mut nodes: Vec<Node>, gone: &[String]) -> Go<Vec<Node>> {
-        for _ in 1..RECONNECT_LOOKS {
+        for _ in 1..MAX_RECONNECT_INSPECTIONS {
             let reconnects =
                 |n: &Node| self.streamed.contains(&n.name) && n.state().db_state == DbState::NeedRepair;
             if !nodes.iter().any(reconnects) {
@@ -890,7 +892,7 @@ impl Run<'_> {
     }
 
     /// These slots go. What fails here is found again by the next run; it is no reason to undo the workflow.
-    fn slots(&mut self, idle: Vec<(String, Vec<String>)>) -> Go {
+    fn drop_idle_slots(&mut self, idle: Vec<(String, Vec<String>)>) -> Go {
         let calls = idle
             .into_iter()
             .map(|(n, names)| (n, args(json!({"state": "absent", "names": names, "if_active": "skip"}))))

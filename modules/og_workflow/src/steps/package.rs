@@ -1,4 +1,4 @@
-//! The package of openGauss, carried to the nodes and unpacked there; and its program files that are taken away again.
+//! The package of openGauss, carried to the nodes and unpacked there; and the removal of its program files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,20 +19,20 @@ const STATIC: &str = "og_static_conf";
 /// The program that receives it.
 const FILE: &str = "og_file";
 /// Seconds to wait for another run that carries or unpacks the same package.
-const LOCK_TIMEOUT: u64 = 1800;
+const LOCK_TIMEOUT_SECONDS: u64 = 1800;
 /// Digits of its hash in the name of its file on the nodes.
 const HASH_DIGITS: usize = 16;
 /// The file is for nobody but the user who unpacks it.
 const MODE: &str = "0600";
 
 /// A node and the link to its program files.
-type Place = (String, String);
+type ProgramFolder = (String, String);
 
 /// The package on this machine, and where the nodes are to have it.
 pub(super) struct Package {
     file: PackageFile,
     sha256: String,
-    places: Vec<Place>,
+    places: Vec<ProgramFolder>,
 }
 
 /// Inspects the package on this machine; none where the program files are there without one. What is wrong with it is found before
@@ -55,15 +55,16 @@ pub(super) fn inspect(it: &mut Run) -> Go<Option<Package>> {
 /// where they lack.
 pub(super) fn bring(it: &mut Run, package: &Package) -> Go<bool> {
     let Package { file, sha256, places } = package;
-    let call = |(node, link): &Place| {
+    let call = |(node, link): &ProgramFolder| {
         let own = json!({"link": link, "sha256": sha256, "size": file.size, "check_mode": true});
         (node.clone(), args(own))
     };
     let calls = places.iter().map(call).collect();
     let foreseen = it.ask_quietly("Check whether the nodes have the package", PACKAGE, calls)?;
     it.refuse(super::failure_reasons(&[&foreseen]))?;
-    let lacks = |place: &&Place| foreseen.get(&place.0).is_some_and(crate::answer::Answer::has_changed);
-    let lacking: Vec<Place> = places.iter().filter(lacks).cloned().collect();
+    let lacks =
+        |place: &&ProgramFolder| foreseen.get(&place.0).is_some_and(crate::answer::Answer::has_changed);
+    let lacking: Vec<ProgramFolder> = places.iter().filter(lacks).cloned().collect();
     if it.how.check && !lacking.is_empty() {
         // Asked once more, as a step: it counts as a change of these nodes with every caller.
         require_success(&[&it.step("Unpack the package", PACKAGE, lacking.iter().map(call).collect())?])?;
@@ -77,7 +78,7 @@ pub(super) fn bring(it: &mut Run, package: &Package) -> Go<bool> {
         return Ok(true);
     }
     // Also what a run left that was killed before this. What was for the time of a run alone is no change of the node.
-    let call = |(node, link): &Place| {
+    let call = |(node, link): &ProgramFolder| {
         (node.clone(), args(json!({"state": "absent", "path": place_of_file(link, sha256)})))
     };
     let calls = places.iter().map(call).collect();
@@ -91,17 +92,18 @@ fn transfer_and_unpack(
     file: &PackageFile,
     sha256: &str,
     foreseen: &Answered,
-    lacking: &[Place],
+    lacking: &[ProgramFolder],
 ) -> Go {
     // Where it was unpacked before, only the link may be missing.
     let is_unpacked = |node: &str| {
         let current = foreseen.get(node).map(|answer| answer.read_key::<Value>("current"));
         current.is_some_and(|current| current.is_object())
     };
-    let receiving: Vec<Place> = lacking.iter().filter(|(node, _)| !is_unpacked(node)).cloned().collect();
+    let receiving: Vec<ProgramFolder> =
+        lacking.iter().filter(|(node, _)| !is_unpacked(node)).cloned().collect();
     transfer(it, file, sha256, &receiving)?;
-    let call = |place: &Place| {
-        let mut own = args(json!({"link": place.1, "sha256": sha256, "lock_timeout": LOCK_TIMEOUT}));
+    let call = |place: &ProgramFolder| {
+        let mut own = args(json!({"link": place.1, "sha256": sha256, "lock_timeout": LOCK_TIMEOUT_SECONDS}));
         if receiving.contains(place) {
             own.insert("package".to_owned(), json!(place_of_file(&place.1, sha256)));
         }
@@ -111,7 +113,7 @@ fn transfer_and_unpack(
 }
 
 /// The nodes and where their program files are to be; and the findings.
-fn find_places(it: &Run, file: &PackageFile) -> (Vec<Place>, Vec<String>) {
+fn find_places(it: &Run, file: &PackageFile) -> (Vec<ProgramFolder>, Vec<String>) {
     let (mut places, mut findings) = (Vec::new(), Vec::new());
     if let Some(problem) = &file.problem {
         findings.push(format!("og_package: {problem}"));
@@ -139,16 +141,16 @@ fn place_of_file(link: &str, sha256: &str) -> String {
     folder.join(format!("openGauss-{digits}.package")).display().to_string()
 }
 
-fn transfer(it: &mut Run, file: &PackageFile, sha256: &str, places: &[Place]) -> Go {
-    let put = |(node, link): &Place| -> (String, Map<String, Value>, PutFile) {
+fn transfer(it: &mut Run, file: &PackageFile, sha256: &str, places: &[ProgramFolder]) -> Go {
+    let put = |(node, link): &ProgramFolder| -> (String, Map<String, Value>, PutFile) {
         let to = place_of_file(link, sha256);
         let own = json!({
             "path": to,
             "sha256": sha256,
             "size": file.size,
             "mode": MODE,
-            "lock_timeout": LOCK_TIMEOUT,
-            "timeout": LOCK_TIMEOUT,
+            "lock_timeout": LOCK_TIMEOUT_SECONDS,
+            "timeout": LOCK_TIMEOUT_SECONDS,
         });
         let put = PutFile { from: file.path.clone(), to, sha256: sha256.to_owned(), mode: MODE.to_owned() };
         (node.clone(), args(own), put)
@@ -157,8 +159,8 @@ fn transfer(it: &mut Run, file: &PackageFile, sha256: &str, places: &[Place]) ->
     let files: Vec<_> = places.iter().map(put).collect();
     it.replay.shown = Shown::default();
     let done = it.replay.put(name, FILE, &files)?;
-    it.heed(&done);
-    it.note(name, &done);
+    it.add_warnings(&done);
+    it.record_answers(name, &done);
     require_success(&[&done])
 }
 
@@ -183,7 +185,7 @@ pub(super) fn inspect_removal(it: &mut Run, og: &Clear, findings: &mut Vec<Strin
     let (changing, others): (Vec<_>, Vec<_>) =
         foreseen.0.into_iter().partition(|(_, answer)| answer.has_changed());
     // What stays is told by no step.
-    it.heed(&Answered(others));
+    it.add_warnings(&Answered(others));
     let mut going = Vec::new();
     for (node, answer) in changing {
         let keys = ["link", "env_file"];

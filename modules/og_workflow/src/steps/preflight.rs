@@ -13,7 +13,7 @@ use crate::plan::{self, PREFLIGHT, list_findings};
 use crate::replay::{Go, Stop};
 use crate::seen::{Seen, facts_of as facts_in};
 
-/// What callers and documents know of it, its preflight checks, and what runs it.
+/// The registry entry of this workflow: description, preflight checks and function.
 pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     workflow: Workflow::Preflight,
     name: "preflight",
@@ -59,8 +59,9 @@ pub(super) fn preflight(it: &mut Run) -> Go {
     }
     let wanted = |host: &InventoryHost| plan::preflight::wanted(host, it.hosts, &targets, purpose);
     let there = it.hosts.iter().filter(|host| !it.how.left_out.contains(&host.name));
-    let calls =
-        there.map(|host| (host.name.clone(), args(question(purpose, &wanted(host), timeout)))).collect();
+    let calls = there
+        .map(|host| (host.name.clone(), args(preflight_args(purpose, &wanted(host), timeout))))
+        .collect();
     let done = it.ask_quietly("Check all nodes", PREFLIGHT, calls)?;
     let facts_of = |host: &InventoryHost| {
         if it.how.left_out.contains(&host.name) {
@@ -76,7 +77,7 @@ pub(super) fn preflight(it: &mut Run) -> Go {
         }
     };
     let nodes: Vec<_> = it.hosts.iter().map(|host| (host, facts_of(host), wanted(host))).collect();
-    let found = judged(nodes, purpose);
+    let found = judge_nodes(nodes, purpose);
     let reached = |host| Node::new(host, done.get(&host.name).map(Seen::from_reach));
     if let Some(none) = NoneReached::find(&it.hosts.iter().map(reached).collect::<Vec<_>>()) {
         it.table = vec![
@@ -111,7 +112,7 @@ enum Unchecked {
 }
 
 /// Judges each node with the others as its peers; one that could not be read is no peer.
-fn judged(
+fn judge_nodes(
     mut nodes: Vec<(&InventoryHost, Result<Facts, Unchecked>, Wanted)>,
     purpose: Purpose,
 ) -> Vec<NodePreflight> {
@@ -188,9 +189,9 @@ fn prepare_expand(nodes: &mut [(&InventoryHost, Result<Facts, Unchecked>, Wanted
 }
 
 /// How og_preflight is asked. Its findings are judged here, with the facts of the other nodes.
-pub(super) fn question(purpose: Purpose, wanted: &Wanted, timeout: u64) -> Value {
+pub(super) fn preflight_args(purpose: Purpose, wanted: &Wanted, timeout: u64) -> Value {
     // A rescue waits for none of its checks: a hung server would hold them for as long as all else together.
-    let timeout = if purpose == Purpose::Failover { timeout.min(RESCUE_LIMIT) } else { timeout };
+    let timeout = if purpose == Purpose::Failover { timeout.min(RESCUE_TIMEOUT_SECONDS) } else { timeout };
     let mut own = json!({
         "state": "query",
         "for": purpose,
@@ -205,7 +206,7 @@ pub(super) fn question(purpose: Purpose, wanted: &Wanted, timeout: u64) -> Value
 }
 
 /// Seconds that the checks of a failover may take on a node.
-const RESCUE_LIMIT: u64 = 5;
+const RESCUE_TIMEOUT_SECONDS: u64 = 5;
 
 /// The verdict, a line a node, and the findings with what to do.
 fn lines(found: &[NodePreflight]) -> Vec<String> {

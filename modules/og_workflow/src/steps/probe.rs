@@ -19,8 +19,8 @@ impl Run<'_> {
         let follows = |n: &Node| n.live_role().is_some_and(Role::is_following);
         let serves = |n: &&Node| {
             let state = n.state();
-            let is_leader = self.leader.as_ref() == Some(&n.name);
-            n.is_reachable() && state.running && !state.frozen && (is_leader || follows(n))
+            let is_primary = self.primary.as_ref() == Some(&n.name);
+            n.is_reachable() && state.running && !state.frozen && (is_primary || follows(n))
         };
         let names = nodes.iter().filter(serves).map(|n| n.name.clone()).collect();
         self.serving = names;

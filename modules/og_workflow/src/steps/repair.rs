@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use super::{QUIET, Run, Targets, Workflow, WorkflowEntry, args, require_success, write_static};
 use crate::args::{BuildMode, Counts, Shown};
-use crate::plan::preflight::{On, Policy, tell};
+use crate::plan::preflight::{On, Policy, warn_on_findings};
 use crate::plan::{self, Build, Repair, list_findings};
 use crate::replay::{Answered, Calls, Go, Stop};
 use crate::seen::PROGRAMS;
 
-/// What callers and documents know of it, its preflight checks, and what runs it.
+/// The registry entry of this workflow: description, preflight checks and function.
 pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     workflow: Workflow::Repair,
     name: "repair",
@@ -45,7 +45,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     ],
     preflight: Some(Policy {
         purpose: Purpose::Restart,
-        rules: &[tell(
+        rules: &[warn_on_findings(
             On::All,
             &[
                 "memory.process",
@@ -75,9 +75,9 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
 /// Rounds of inspecting, planning and repairing: the primary, the mild steps, and the builds that these were in vain for.
 const ROUNDS: usize = 4;
 /// Seconds that a node gets to stream after a mild step, before it is inspected again: a start takes three.
-const SETTLE_TIMEOUT: u64 = 15;
+const SETTLE_TIMEOUT_SECONDS: u64 = 15;
 /// Seconds that a build, or the wait for one that runs, may take; og_build itself gives up one that makes no progress.
-const BUILD_TIMEOUT: u64 = 86_400;
+const BUILD_TIMEOUT_SECONDS: u64 = 86_400;
 
 /// What a run has done so far.
 #[derive(Default)]
@@ -110,10 +110,10 @@ pub(super) fn repair(it: &mut Run, targets: &[String]) -> Go {
     it.lock(&og.shared)?;
     if let Some(own) = &og.restore_now {
         let name = "Carry out the deferred restore of an earlier run";
-        it.must(name, "og_guc", &og.shared.primary, json!(own), false)?;
+        it.run_required_step(name, "og_guc", &og.shared.primary, json!(own), false)?;
     }
-    let done = rounds(it, targets, &og);
-    it.end_by(done, |it| it.unlock(&og.shared))
+    let done = run_rounds(it, targets, &og);
+    it.end_with(done, |it| it.unlock(&og.shared))
 }
 
 /// Keeps the causes for the outcome, each node's first one for the same reason once.
@@ -126,7 +126,7 @@ fn report_plan(it: &mut Run, og: &Repair) {
     }
 }
 
-fn rounds(it: &mut Run, targets: &[String], first: &Repair) -> Go {
+fn run_rounds(it: &mut Run, targets: &[String], first: &Repair) -> Go {
     // What a run that was killed in a build left is added again, too.
     let left = first.shared.purpose.rules.clone();
     let mut done = Progress { own_rules: left, ..Progress::default() };
@@ -159,7 +159,7 @@ fn rounds(it: &mut Run, targets: &[String], first: &Repair) -> Go {
         if it.how.check {
             break;
         }
-        settle(it, &og, &mut done)?;
+        wait_for_streaming(it, &og, &mut done)?;
         done.tried.extend(og.cases.iter().map(|case| case.node.clone()));
     }
     finish(it, &og, done)
@@ -318,7 +318,7 @@ fn build(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
             done.own_rules.entry(build.node.clone()).or_insert_with(|| rules.clone());
         }
     }
-    remember(it, og, done)?;
+    record_rules_in_lock(it, og, done)?;
     // Those that stream one after the other, so that commits never lack more than one of them.
     let (alone, together): (Vec<_>, Vec<_>) = builds.iter().copied().partition(|build| build.streams);
     for some in together.chunks(og.builds_at_once.max(1)) {
@@ -333,13 +333,13 @@ fn build(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
 }
 
 /// Writes into the lock what the builds replace, for the next run in case that this one is killed.
-fn remember(it: &mut Run, og: &Repair, done: &Progress) -> Go {
+fn record_rules_in_lock(it: &mut Run, og: &Repair, done: &Progress) -> Go {
     let mut purpose = og.shared.purpose.clone();
     if done.own_rules.is_empty() || purpose.rules == done.own_rules {
         return Ok(());
     }
     purpose.rules.clone_from(&done.own_rules);
-    it.owed_rules.clone_from(&done.own_rules);
+    it.deferred_rules.clone_from(&done.own_rules);
     let own = json!({
         "state": "held",
         "purpose": serde_json::to_string(&purpose).unwrap_or_default(),
@@ -371,8 +371,8 @@ fn build_some(it: &mut Run, done: &mut Progress, builds: &[&Build], size: Bytes)
     for (node, answer) in answered.0 {
         let Some(why) = answer.failure_reason() else { continue };
         // What no other build would do either is no reason for a full one.
-        let in_vain = ["disk_full", "not_enough_wal_senders"].contains(&answer.of_error("reason"));
-        let harder = ["command_failed", "timeout"].contains(&answer.of_error("kind")) && !in_vain;
+        let in_vain = ["disk_full", "not_enough_wal_senders"].contains(&answer.error_text("reason"));
+        let harder = ["command_failed", "timeout"].contains(&answer.error_text("kind")) && !in_vain;
         match incremental.iter().find(|build| build.node == node).filter(|_| harder) {
             Some(build) => {
                 it.warnings.push(format!(
@@ -408,7 +408,7 @@ fn call_build(
         }
         if !check {
             own["if_building"] = json!("wait");
-            own["timeout"] = json!(BUILD_TIMEOUT);
+            own["timeout"] = json!(BUILD_TIMEOUT_SECONDS);
         }
         (build.node.clone(), args(own))
     };
@@ -418,13 +418,13 @@ fn call_build(
     let mut answered = it.ask(name, "og_build", builds.iter().map(call).collect(), shown)?;
     if check {
         for (node, answer) in &mut answered.0 {
-            if !answer.of_error("kind").is_empty() && answer.unreachable_reason().is_none() {
+            if !answer.error_text("kind").is_empty() && answer.unreachable_reason().is_none() {
                 let msg = format!("would build {node}");
                 *answer = crate::answer::Answer::from_foreseen(&msg, &msg);
             }
         }
     }
-    it.note(name, &answered);
+    it.record_answers(name, &answered);
     Ok(answered)
 }
 
@@ -440,22 +440,23 @@ fn size_of(it: &mut Run, primary: &str) -> Go<Bytes> {
 }
 
 /// Gives the nodes time to stream; whether they do is seen by the next inspection.
-fn settle(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
+fn wait_for_streaming(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
     let started = og.start.keys().chain(og.restart.keys()).chain(&og.settle);
     let nodes: BTreeSet<&String> = started.filter(|n| !done.failed.contains_key(*n)).collect();
-    let wait = json!({"wait": {"db_state": "normal"}, "timeout": SETTLE_TIMEOUT});
+    let wait = json!({"wait": {"db_state": "normal"}, "timeout": SETTLE_TIMEOUT_SECONDS});
     let own: Calls = nodes.iter().map(|n| ((*n).clone(), args(wait.clone()))).collect();
     if own.is_empty() {
         return Ok(());
     }
-    let name = if og.starts_primary { "Wait until the primary is well" } else { "Wait for the nodes to stream" };
+    let name =
+        if og.starts_primary { "Wait until the primary is well" } else { "Wait for the nodes to stream" };
     // Not `quiet`, whose warnings are those of an answer that is not final.
     it.replay.shown = QUIET;
     it.replay.ask(name, "og_node_state", &own)?;
     Ok(())
 }
 
-/// Waits for what must be so in the end, puts back the nodes' own rules, and tells what failed.
+/// Waits for what must be so in the end, restores the nodes' own rules, and tells what failed.
 fn finish(it: &mut Run, og: &Repair, mut done: Progress) -> Go {
     let nodes: Vec<String> =
         done.repaired.iter().filter(|n| !done.failed.contains_key(*n)).cloned().collect();
@@ -473,7 +474,7 @@ fn finish(it: &mut Run, og: &Repair, mut done: Progress) -> Go {
     let primary = Some(og.shared.primary.as_str()).filter(|_| !it.how.check);
     let idle = it.show(&[], &[], primary)?;
     if !it.how.check {
-        it.slots(idle)?;
+        it.drop_idle_slots(idle)?;
     }
     let failed: Vec<_> = done.failed.iter().map(|(n, why)| format!("{n}: {why}")).collect();
     if failed.is_empty() { Ok(()) } else { Err(Stop::Failed(failed.join("\n"))) }
@@ -503,7 +504,7 @@ fn restore_rules(it: &mut Run, done: &mut Progress) -> Go {
     }
     let answered = it.step("Restore the nodes' own pg_hba.conf rules", "og_hba", own)?;
     note_failures(done, &answered);
-    it.owed_rules.clone_from(&done.own_rules);
-    it.owed_rules.retain(|n, _| answered.get(n).is_none_or(|answer| answer.failure_reason().is_some()));
+    it.deferred_rules.clone_from(&done.own_rules);
+    it.deferred_rules.retain(|n, _| answered.get(n).is_none_or(|answer| answer.failure_reason().is_some()));
     Ok(())
 }

@@ -6,12 +6,12 @@ use serde_json::{Map, Value, json};
 
 use super::switchover::hand_over;
 use super::{Run, Targets, Workflow, WorkflowEntry, args, assess, calls_on, require_success, write_static};
-use crate::plan::preflight::{On, Policy, refuse, tell};
-use crate::plan::{self, Follower, HandOver, OfPrimary, Restart};
+use crate::plan::preflight::{On, Policy, refuse_on_errors, warn_on_findings};
+use crate::plan::{self, HandOver, OfPrimary, Restart, RestartedStandby};
 use crate::replay::{Go, Stop};
 use crate::seen::SESSIONS;
 
-/// What callers and documents know of it, its preflight checks, and what runs it.
+/// The registry entry of this workflow: description, preflight checks and function.
 pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     workflow: Workflow::Restart,
     name: "restart",
@@ -34,7 +34,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     preflight: Some(Policy {
         purpose: Purpose::Restart,
         rules: &[
-            refuse(
+            refuse_on_errors(
                 On::Targets,
                 &[
                     "memory.process",
@@ -57,7 +57,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
                     "server.backup",
                 ],
             ),
-            tell(
+            warn_on_findings(
                 On::Targets,
                 &[
                     "memory.overcommit",
@@ -87,18 +87,18 @@ pub(super) fn restart(it: &mut Run, targets: &[String]) -> Go {
     }
     it.lock_nodes(&og.shared, &og.locks)?;
     let done = steps(it, &og);
-    it.end(&og.locks, done)
+    it.end_and_unlock(&og.locks, done)
 }
 
 fn steps(it: &mut Run, og: &Restart) -> Go {
     if let Some(values) = &og.restore_now {
         let name = "Carry out the deferred restore of an earlier run";
-        it.must(name, "og_guc", &og.shared.primary, json!(values), false)?;
+        it.run_required_step(name, "og_guc", &og.shared.primary, json!(values), false)?;
     }
     let primary = roll(it, og, &Map::new())?;
     let primary = if it.how.check { &og.shared.primary } else { &primary };
     let idle = it.show(&[], &[], Some(primary))?;
-    it.slots(idle)
+    it.drop_idle_slots(idle)
 }
 
 /// Restarts what is to be restarted; returns who is the primary at the end. `lowered`: limits which the standbys get when
@@ -128,7 +128,7 @@ pub(super) fn roll(it: &mut Run, og: &Restart, lowered: &Map<String, Value>) -> 
             // The old primary follows when it is restarted: with less of a limit than the new one it may have stopped.
             let others = own.followers.iter().filter(|n| **n != own.from).cloned().collect();
             hand_over(it, &og.shared, &HandOver { followers: others, ..own.clone() })?;
-            restart_follower(it, "Restart the old primary", &own.to, old)?;
+            restart_standby(it, "Restart the old primary", &own.to, old)?;
             let calls = write_static(&og.shared, std::slice::from_ref(&own.from), &own.files);
             require_success(&[&it.step("Update cluster_static_config", "og_static_conf", calls)?])?;
             leads.clone_from(&own.to);
@@ -151,20 +151,20 @@ fn roll_standbys(it: &mut Run, og: &Restart) -> Go {
             _ => "Restart the standbys",
         };
         wait_for_sessions(it, &n.name)?;
-        restart_follower(it, name, &og.shared.primary, n)?;
+        restart_standby(it, name, &og.shared.primary, n)?;
     }
     Ok(())
 }
 
 /// Restarts a standby and waits until it streams and, where it did so before, counts for commits on the primary.
-fn restart_follower(it: &mut Run, name: &str, primary: &str, n: &Follower) -> Go {
+fn restart_standby(it: &mut Run, name: &str, primary: &str, n: &RestartedStandby) -> Go {
     let (timeout, lag) = (it.how.options.og_wait_timeout, it.how.options.og_max_lag_bytes);
     let mut own = json!({"state": "restarted", "stop_mode": "fast", "timeout": timeout});
     if !it.how.check {
         own["role"] = json!(n.role);
         own["wait"] = json!({"role": n.role, "db_state": "normal", "max_lag_bytes": lag});
     }
-    it.must(name, "og_node_state", &n.name, own, false)?;
+    it.run_required_step(name, "og_node_state", &n.name, own, false)?;
     if let Some(address) = n.counted.as_ref().filter(|_| !it.how.check) {
         let wait = json!({"wait": {"sync_peers": [address]}, "timeout": timeout});
         let calls = vec![(primary.to_owned(), args(wait))];
@@ -186,7 +186,7 @@ fn restart_in_place(it: &mut Run, og: &Restart) -> Go {
     let calls = vec![(primary.clone(), args(checkpoint))];
     require_success(&[&it.ask_quietly("Checkpoint the primary", "og_checkpoint", calls)?])?;
     let own = json!({"state": "restarted", "stop_mode": "fast", "timeout": timeout});
-    it.must("Restart the primary in place", "og_node_state", primary, own, false)?;
+    it.run_required_step("Restart the primary in place", "og_node_state", primary, own, false)?;
     if it.how.check || og.followers.is_empty() {
         return Ok(());
     }

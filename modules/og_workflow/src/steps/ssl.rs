@@ -73,8 +73,8 @@ pub(super) fn bring(it: &mut Run, certificates: Option<&Certificates>, nodes: &[
     }
     it.replay.shown = Shown::default();
     let done = it.replay.put(TRANSFER, FILE, &certificates.files(nodes))?;
-    it.heed(&done);
-    it.note(TRANSFER, &done);
+    it.add_warnings(&done);
+    it.record_answers(TRANSFER, &done);
     require_success(&[&done])
 }
 

@@ -6,7 +6,7 @@ use crate::health::{Finding, Severity, Verdict};
 use crate::plan::list_findings;
 use crate::replay::{Go, Stop};
 
-/// What callers and documents know of it, its preflight checks, and what runs it.
+/// The registry entry of this workflow: description, preflight checks and function.
 pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     workflow: Workflow::Status,
     name: "status",

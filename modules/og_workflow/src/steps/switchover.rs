@@ -11,12 +11,12 @@ use super::{
 };
 use crate::args::{LongTransactions, Reason, Shown};
 use crate::cluster::Node;
-use crate::plan::preflight::{On, Policy, refuse, tell};
+use crate::plan::preflight::{On, Policy, refuse_on_errors, warn_on_findings};
 use crate::plan::{self, HandOver, SYNC_NAMES, Shared, Switchover};
 use crate::replay::{Go, Stop};
 use crate::seen::{PROGRAMS, SESSIONS};
 
-/// What callers and documents know of it, its preflight checks, and what runs it.
+/// The registry entry of this workflow: description, preflight checks and function.
 pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     workflow: Workflow::Switchover,
     name: "switchover",
@@ -39,7 +39,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     preflight: Some(Policy {
         purpose: Purpose::Switchover,
         rules: &[
-            refuse(
+            refuse_on_errors(
                 On::Targets,
                 &[
                     "hba.clients",
@@ -51,7 +51,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
                     "settings.slots",
                 ],
             ),
-            refuse(
+            refuse_on_errors(
                 On::All,
                 &[
                     "disk.writable",
@@ -63,8 +63,8 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
                 ],
             ),
             // A full archive is a reason to leave a host, not to stay there.
-            tell(On::Others, &["server.archiving"]),
-            tell(
+            warn_on_findings(On::Others, &["server.archiving"]),
+            warn_on_findings(
                 On::Targets,
                 &[
                     "disk.use",
@@ -74,7 +74,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
                     "settings.pending_restart",
                 ],
             ),
-            tell(
+            warn_on_findings(
                 On::All,
                 &[
                     "clock.difference",
@@ -93,11 +93,11 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
 };
 
 /// Seconds that a switchover may take until it is looked up what became of it.
-const TIMEOUT: u64 = 90;
-/// Seconds between two looks at a switchover that has not come to an end.
-const INTERVAL: u64 = 2;
+const SWITCHOVER_TIMEOUT_SECONDS: u64 = 90;
+/// Seconds between two polls at a switchover that has not come to an end.
+const POLL_INTERVAL_SECONDS: u64 = 2;
 /// How often it is looked up.
-const LOOKS: usize = 60;
+const MAX_POLLS: usize = 60;
 
 pub(super) fn switchover(it: &mut Run, targets: &[String]) -> Go {
     let programs: Vec<_> = PROGRAMS.into_iter().chain([SESSIONS]).collect();
@@ -113,7 +113,7 @@ pub(super) fn switchover(it: &mut Run, targets: &[String]) -> Go {
         // The lock stays with a change of roles that is under way: until it expires, or a run on this controller finds that
         // this one has ended.
         Err(Stop::Failed(why)) if it.reason == Some(Reason::UnderWay) => Err(Stop::Failed(why)),
-        done => it.end(&locked, done),
+        done => it.end_and_unlock(&locked, done),
     }
 }
 
@@ -121,7 +121,7 @@ fn steps(it: &mut Run, og: &Switchover) -> Go {
     let own = &og.hand_over;
     if let Some(values) = &og.restore_now {
         let name = "Carry out the deferred restore of an earlier run";
-        it.must(name, "og_guc", &own.from, json!(values), false)?;
+        it.run_required_step(name, "og_guc", &own.from, json!(values), false)?;
     }
     if og.clear_transactions {
         let wait = it.how.options.og_long_transactions == LongTransactions::Wait;
@@ -131,14 +131,14 @@ fn steps(it: &mut Run, og: &Switchover) -> Go {
             ("End long transactions", "terminate")
         };
         let timeout = it.how.options.og_wait_timeout;
-        let call = json!({"state": "absent", "min_age": plan::LONG, "method": method, "timeout": timeout});
-        it.must(name, SESSIONS, &own.from, call, false)?;
+        let call = json!({"state": "absent", "min_age": plan::LONG_TRANSACTION_SECONDS, "method": method, "timeout": timeout});
+        it.run_required_step(name, SESSIONS, &own.from, call, false)?;
     }
     hand_over(it, &og.shared, own)?;
     // In check mode the roles are what they were.
     let primary = if it.how.check { &own.from } else { &own.to };
     let idle = it.show(&[], &[], Some(primary))?;
-    it.slots(idle)
+    it.drop_idle_slots(idle)
 }
 
 /// Makes the standby the primary: a checkpoint before, one switchover, all members behind it, the cluster's files.
@@ -148,7 +148,7 @@ pub(super) fn hand_over(it: &mut Run, shared: &Shared, own: &HandOver) -> Go {
     if !own.is_done() {
         if let Some(value) = &own.sync_names {
             let name = "Configure synchronous_standby_names of the new primary";
-            it.must(name, "og_guc", &own.to, json!({"parameters": {SYNC_NAMES: value}}), false)?;
+            it.run_required_step(name, "og_guc", &own.to, json!({"parameters": {SYNC_NAMES: value}}), false)?;
         }
         // The outage is the checkpoint of a shutdown: what is written before is not written then.
         let checkpoint = || vec![(own.from.clone(), args(json!({"state": "done", "timeout": timeout})))];
@@ -191,7 +191,7 @@ fn record(it: &mut Run, own: &HandOver, checkpoint: Option<Lsn>) -> Go {
     let consequence = "the repair of a node that an earlier failover replaced needs og_repair_force";
     let pair = [own.to.clone(), own.from.clone()];
     let records = match checkpoint {
-        Some(place) => it.log_records(&pair, vec![place])?,
+        Some(lsn) => it.log_records(&pair, vec![lsn])?,
         None => std::collections::BTreeMap::new(),
     };
     let found = |node: &String| *records.get(node)?.records.get(&checkpoint?)?;
@@ -216,7 +216,7 @@ fn record(it: &mut Run, own: &HandOver, checkpoint: Option<Lsn>) -> Go {
     let calls = calls_on(&nodes, &json!({"state": "fork_recorded", "fork": fork}));
     let shown = Shown { may_fail: true, ..Shown::default() };
     let done = it.ask(name, "og_node_state", calls, shown)?;
-    it.note(name, &done);
+    it.record_answers(name, &done);
     let failed = failure_reasons(&[&done]);
     it.warnings.extend(failed.into_iter().map(|why| {
         format!("{why}; the switchover is not recorded there: once that node is the primary, {consequence}")
@@ -227,17 +227,17 @@ fn record(it: &mut Run, own: &HandOver, checkpoint: Option<Lsn>) -> Go {
 /// One try; what became of one that failed is looked up, for it may go on behind the back of whoever gave up.
 fn switch(it: &mut Run, own: &HandOver) -> Go {
     let name = "Switch over";
-    let call = json!({"state": "primary", "transition": "switchover", "timeout": TIMEOUT});
+    let call = json!({"state": "primary", "transition": "switchover", "timeout": SWITCHOVER_TIMEOUT_SECONDS});
     let shown = Shown { may_fail: true, ..Shown::default() };
     let done = it.ask(name, "og_node_state", vec![(own.to.clone(), args(call))], shown)?;
-    it.note(name, &done);
+    it.record_answers(name, &done);
     let Err(Stop::Failed(why)) = require_success(&[&done]) else { return Ok(()) };
     if it.how.check {
         return Err(Stop::Failed(why));
     }
     let mut last = SwitchoverEnd::NotYet;
-    for _ in 0..LOOKS {
-        it.replay.pause = Some(INTERVAL);
+    for _ in 0..MAX_POLLS {
+        it.replay.pause = Some(POLL_INTERVAL_SECONDS);
         let nodes = it.inspect("Inspect what became of the switchover", &["og_node_state"], &[])?;
         let end = outcome(&nodes, own);
         match &end {
@@ -282,7 +282,7 @@ enum SwitchoverEnd {
 }
 
 /// The names of the nodes that run as a primary or a single server.
-fn leaders(nodes: &[Node]) -> Vec<String> {
+fn running_primaries(nodes: &[Node]) -> Vec<String> {
     let leads = |n: &&Node| matches!(n.live_role(), Some(Role::Primary | Role::Normal));
     nodes.iter().filter(leads).map(|n| n.name.clone()).collect()
 }
@@ -293,13 +293,13 @@ fn outcome(nodes: &[Node], own: &HandOver) -> SwitchoverEnd {
             .iter()
             .any(|n| n.name == name && n.live_role() == Some(role) && n.state().db_state == DbState::Normal)
     };
-    if is(&own.to, Role::Primary) && !leaders(nodes).contains(&own.from) {
+    if is(&own.to, Role::Primary) && !running_primaries(nodes).contains(&own.from) {
         SwitchoverEnd::Done
     } else if is(&own.from, Role::Primary)
         && nodes.iter().any(|n| n.name == own.to && n.live_role() == Some(Role::Standby))
     {
         SwitchoverEnd::AsBefore
-    } else if let [other] = &leaders(nodes)[..]
+    } else if let [other] = &running_primaries(nodes)[..]
         && is(other, Role::Primary)
         && ![&own.from, &own.to].contains(&other)
     {

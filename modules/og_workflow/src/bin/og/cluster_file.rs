@@ -18,7 +18,7 @@ const ENDINGS: [&str; 3] = ["json", "yml", "yaml"];
 /// Where the files of clusters that are given by their names lie, for all users of the machine.
 const SYSTEM_FOLDER: &str = "/etc/opengauss-node";
 /// Options that count only in a file that was named.
-const OF_THIS_MACHINE: [&str; 2] = ["og_notify", "og_record"];
+const MACHINE_OPTIONS: [&str; 2] = ["og_notify", "og_record"];
 /// The length of a static config's header, by which it is known.
 const STATIC_HEADER: [u8; 4] = [28, 0, 0, 0];
 
@@ -48,7 +48,7 @@ pub fn read(file: Option<&Path>, cluster: Option<&str>) -> Result<Described, Err
 /// anybody's.
 fn without_commands(file: &Path, (mut cluster, mut warnings): Described) -> Described {
     let vars = cluster.get_mut("vars").and_then(Value::as_object_mut);
-    let taken = vars.map(|vars| OF_THIS_MACHINE.iter().filter(|name| vars.remove(**name).is_some()).copied());
+    let taken = vars.map(|vars| MACHINE_OPTIONS.iter().filter(|name| vars.remove(**name).is_some()).copied());
     for name in taken.into_iter().flatten() {
         let file = file.display();
         warnings.push(format!("{file}: {name} does not count in a file that was not named; give -f {file}"));

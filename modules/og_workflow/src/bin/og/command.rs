@@ -19,7 +19,7 @@ use crate::view::View;
 
 /// Calls at once, unless `--forks` says otherwise.
 const FORKS: &str = "32";
-/// Seconds between two looks at the cluster with `--watch`.
+/// Seconds between two polls at the cluster with `--watch`.
 const WATCH_INTERVAL: &str = "2";
 /// The option that has parameters of the server, which on the command line are words.
 const PARAMETERS: &str = "og_parameters";
@@ -67,7 +67,7 @@ pub struct Invocation {
     pub forks: usize,
     /// Tell events as lines of JSON.
     pub json: bool,
-    /// Time between two looks.
+    /// Time between two polls.
     pub watch: Option<Duration>,
     /// How the state of the cluster is shown.
     pub view: View,
@@ -84,7 +84,7 @@ pub fn command() -> Command {
         .subcommands(WORKFLOWS.iter().map(subcommand))
         .subcommand(history::command())
         .subcommand(explain_command())
-        .subcommand(certificates::command().args(of_cluster()))
+        .subcommand(certificates::command().args(cluster_args()))
         .after_help(
             "Exit status: 0 done, 1 failed or interrupted, 2 unusable arguments.\n\
              A run that failed, was interrupted or was killed is continued by the same command.",
@@ -173,7 +173,7 @@ fn subcommand(workflow: &'static WorkflowEntry) -> Command {
 }
 
 /// What says which cluster.
-fn of_cluster() -> [Arg; 2] {
+fn cluster_args() -> [Arg; 2] {
     [
         Arg::new("file")
             .short('f')
@@ -210,7 +210,7 @@ fn shared() -> Vec<Arg> {
             .help("Maximum parallel calls"),
         flag("json").help("Print events as JSON lines, the outcome last"),
     ];
-    of_cluster().into_iter().chain(more).collect()
+    cluster_args().into_iter().chain(more).collect()
 }
 
 fn flag(name: &'static str) -> Arg {

@@ -13,9 +13,9 @@ use crate::run::LockLeft;
 /// How often what is drawn moves.
 const TICK: Duration = Duration::from_millis(120);
 /// Without a terminal, a step that takes longer says so again and again.
-const STILL: Duration = Duration::from_secs(30);
+const REPEAT_INTERVAL: Duration = Duration::from_secs(30);
 /// When no bytes came for so long, what their rate was says nothing.
-const QUIET: Duration = Duration::from_secs(3);
+const RATE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Clears the screen, and begins in its first line.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 const RED: &str = "\x1b[31m";
@@ -59,7 +59,7 @@ pub enum Event<'a> {
     },
 }
 
-/// Where it is told.
+/// The form of the output.
 enum Form {
     Terminal(Drawing),
     Lines(Lines),
@@ -68,7 +68,7 @@ enum Form {
     Silent,
 }
 
-/// Tells a run.
+/// Displays a run.
 pub struct Display {
     form: Form,
     json: bool,
@@ -95,7 +95,7 @@ impl Display {
     }
 
     /// Whether something could not be written to standard output.
-    pub fn is_lost(&self) -> bool {
+    pub fn has_write_failed(&self) -> bool {
         self.lost
     }
 
@@ -399,7 +399,7 @@ impl Lines {
                 line(&with_nodes(step, nodes));
             }
             Event::Progress { node, progress } => {
-                if elapsed.saturating_sub(self.last) >= STILL {
+                if elapsed.saturating_sub(self.last) >= REPEAT_INTERVAL {
                     self.last = elapsed;
                     line(&format!("{}: {node}: {}", self.step, progress.msg));
                 }
@@ -443,12 +443,12 @@ impl Rate {
 
     /// The rate since bytes come and the time left; or, when none come any more, for how long: gs_ctl counts data files
     /// alone, and has much to do when these are copied.
-    fn tell(&mut self, bytes: u64, total: Option<u64>, now: Duration) -> String {
+    fn describe_rate(&mut self, bytes: u64, total: Option<u64>, now: Duration) -> String {
         if bytes != self.last {
             (self.last, self.changed) = (bytes, now);
         }
         let quiet = now.saturating_sub(self.changed);
-        if quiet >= QUIET {
+        if quiet >= RATE_TIMEOUT {
             return format!("no more bytes for {} s", quiet.as_secs());
         }
         let time = now.saturating_sub(self.since).as_millis();
@@ -546,7 +546,7 @@ impl Drawing {
         if let Some(total) = total {
             bar.set_length(total);
         }
-        bar.set_message(rate.tell(bytes, total, self.begun.elapsed()));
+        bar.set_message(rate.describe_rate(bytes, total, self.begun.elapsed()));
         bar.set_position(bytes);
     }
 
@@ -680,9 +680,9 @@ mod tests {
     fn the_time_left_is_told_only_while_bytes_come() {
         let at = Duration::from_millis;
         let mut rate = Rate::new(1 << 20, at(5000));
-        assert_eq!(rate.tell(1 << 20, None, at(5500)), "");
-        assert_eq!(rate.tell(11 << 20, Some(21 << 20), at(10_000)), "2.0 MiB/s, 5 s left");
-        assert_eq!(rate.tell(11 << 20, Some(21 << 20), at(14_000)), "no more bytes for 4 s");
+        assert_eq!(rate.describe_rate(1 << 20, None, at(5500)), "");
+        assert_eq!(rate.describe_rate(11 << 20, Some(21 << 20), at(10_000)), "2.0 MiB/s, 5 s left");
+        assert_eq!(rate.describe_rate(11 << 20, Some(21 << 20), at(14_000)), "no more bytes for 4 s");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use og_common::clock::parse_millis;
 use og_common::protocol::Error;
-use og_workflow::record::history::{self, Age, Cleaned, Run, RunStep};
+use og_workflow::record::history::{self, Age, Cleaned, RecordedRun, RunStep};
 use og_workflow::record::{RunVerdict, runs_folder};
 use og_workflow::table::aligned;
 use og_workflow::text::duration;
@@ -109,7 +109,7 @@ impl HistoryRequest {
         Ok(())
     }
 
-    fn show_run(&self, run: &Run, display: &mut Display) -> Result<(), Error> {
+    fn show_run(&self, run: &RecordedRun, display: &mut Display) -> Result<(), Error> {
         if self.json {
             let mut whole = to_json(run)?;
             whole["plan"] = json!(run.plan);
@@ -180,7 +180,7 @@ fn step_row(step: &RunStep) -> [String; 4] {
     [time, step.step.step.clone(), nodes.join(","), word.to_owned()]
 }
 
-fn row(run: &Run) -> Result<[String; 6], Error> {
+fn row(run: &RecordedRun) -> Result<[String; 6], Error> {
     let plan = &run.plan;
     let check = if plan.check_mode { " -n" } else { "" };
     let when = parse_millis(&plan.started).map_or_else(String::new, |ms| {
@@ -192,7 +192,7 @@ fn row(run: &Run) -> Result<[String; 6], Error> {
     Ok([plan.id.clone(), when, format!("{}{check}", plan.workflow), nodes, verdict, took])
 }
 
-fn to_json(run: &Run) -> Result<Value, Error> {
+fn to_json(run: &RecordedRun) -> Result<Value, Error> {
     let plan = &run.plan;
     Ok(json!({
         "id": plan.id,

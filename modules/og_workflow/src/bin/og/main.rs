@@ -31,9 +31,9 @@ use run::{Ended, Runner};
 use view::View;
 
 /// The run failed, or was interrupted.
-const FAILED: u8 = 1;
+const EXIT_FAILED: u8 = 1;
 /// Arguments that cannot be used.
-const UNUSABLE: u8 = 2;
+const EXIT_UNUSABLE: u8 = 2;
 
 fn main() -> ExitCode {
     CompleteEnv::with_factory(command::command).complete();
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
                 Display::new(false, false).line(&view::unknown(why));
                 return ExitCode::from(view::NAGIOS_UNKNOWN);
             }
-            return ExitCode::from(UNUSABLE);
+            return ExitCode::from(EXIT_UNUSABLE);
         }
     };
     let mut display = Display::new(invocation.json, invocation.watch.is_some());
@@ -66,10 +66,10 @@ fn main() -> ExitCode {
         }
         Err(e) => {
             display.error(&e);
-            if e.kind() == ErrorKind::BadArgs { UNUSABLE } else { FAILED }
+            if e.kind() == ErrorKind::BadArgs { EXIT_UNUSABLE } else { EXIT_FAILED }
         }
     };
-    ExitCode::from(if display.is_lost() { code.max(FAILED) } else { code })
+    ExitCode::from(if display.has_write_failed() { code.max(EXIT_FAILED) } else { code })
 }
 
 fn show_explanation(id: &str) -> ExitCode {
@@ -78,10 +78,10 @@ fn show_explanation(id: &str) -> ExitCode {
         Ok(text) => display.line(&text),
         Err(e) => {
             display.error(&e);
-            return ExitCode::from(UNUSABLE);
+            return ExitCode::from(EXIT_UNUSABLE);
         }
     }
-    ExitCode::from(if display.is_lost() { FAILED } else { 0 })
+    ExitCode::from(if display.has_write_failed() { EXIT_FAILED } else { 0 })
 }
 
 fn show_history(request: &HistoryRequest) -> ExitCode {
@@ -99,10 +99,10 @@ fn show_here(json: bool, run: impl FnOnce(&mut Display) -> Result<(), Error>) ->
         Ok(()) => 0,
         Err(e) => {
             display.error(&e);
-            if e.kind() == ErrorKind::BadArgs { UNUSABLE } else { FAILED }
+            if e.kind() == ErrorKind::BadArgs { EXIT_UNUSABLE } else { EXIT_FAILED }
         }
     };
-    ExitCode::from(if display.is_lost() { code.max(FAILED) } else { code })
+    ExitCode::from(if display.has_write_failed() { code.max(EXIT_FAILED) } else { code })
 }
 
 fn run(invocation: &Invocation, display: &mut Display) -> Result<u8, Error> {
@@ -212,7 +212,7 @@ async fn run_once(
             if let Some(recorder) = recorder {
                 notify(recorder).await;
             }
-            Ok(FAILED)
+            Ok(EXIT_FAILED)
         }
     }
 }
@@ -268,7 +268,7 @@ async fn watch_status(
 }
 
 fn status(outcome: &Outcome) -> u8 {
-    if outcome.failed { FAILED } else { 0 }
+    if outcome.failed { EXIT_FAILED } else { 0 }
 }
 
 /// Turns true at the first signal that asks for the end; the second one ends the program at once.
@@ -286,7 +286,7 @@ fn watch_signals() -> std::io::Result<watch::Receiver<bool>> {
             }
             // What runs on the nodes ends when its connection does.
             if tell.send_replace(true) {
-                std::process::exit(i32::from(FAILED));
+                std::process::exit(i32::from(EXIT_FAILED));
             }
         }
     });

@@ -24,7 +24,7 @@ use crate::command::Invocation;
 use crate::display::{Display, Event};
 
 /// Sessions at once over one connection; sshd refuses more than its MaxSessions, which is 10 unless it is set.
-const SESSIONS: usize = 8;
+const MAX_SESSIONS: usize = 8;
 /// A call with its place in the step, and the program that it calls.
 type HostCall = (usize, NodeCall, Arc<Program>);
 
@@ -32,14 +32,14 @@ type HostCall = (usize, NodeCall, Arc<Program>);
 const FLAGS: [&str; 1] = ["--progress"];
 /// A connection that was seen to stand so short a time ago is used without another look; it ends later than that where
 /// nobody uses it.
-const FRESH: Duration = Duration::from_secs(5);
+const RECHECK_AFTER: Duration = Duration::from_secs(5);
 /// So much of a file is sent at once.
 const PIECE_BYTES: u64 = 8 << 20;
 /// How long a host may leave unanswered what is sent to it where the cluster is only looked at: the first packet is sent twice by
 /// then.
-const SILENCE_WHERE_ASKED: Duration = Duration::from_millis(1500);
+const QUERY_SILENCE_TIMEOUT: Duration = Duration::from_millis(1500);
 /// How long the lock of an interrupted run may take to be left.
-const LEAVING: Duration = Duration::from_secs(30);
+const LEAVE_LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How a run ended.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Ended {
 /// Whether what the call began may still be under way after this answer.
 fn may_go_on(call: &NodeCall, answer: &Value) -> bool {
     // Nothing is changed by a question, however long it goes on.
-    if call.only_looks() {
+    if call.is_inspection() {
         return false;
     }
     let error = &answer["error"];
@@ -136,7 +136,7 @@ impl Hosts {
     async fn connect(&self, host: &str, stop: watch::Receiver<bool>) -> Result<Arc<Connection>, Error> {
         // While other nodes are built, one may be left alone for so long that its connection ends.
         if let Some(Open { connection, seen }) = self.get(host) {
-            if seen.elapsed() < FRESH {
+            if seen.elapsed() < RECHECK_AFTER {
                 return Ok(connection);
             }
             if connection.is_open().await {
@@ -180,7 +180,7 @@ impl<'a> Runner<'a> {
         }
         let hosts = Hosts {
             config: invocation.ssh_config.clone(),
-            silence: if invocation.workflow.changes { SILENCE } else { SILENCE_WHERE_ASKED },
+            silence: if invocation.workflow.changes { SILENCE } else { QUERY_SILENCE_TIMEOUT },
             forks: Semaphore::new(invocation.forks),
             open: Mutex::default(),
         };
@@ -243,7 +243,7 @@ impl<'a> Runner<'a> {
             };
             let program = match self.program(&call.program) {
                 Ok(program) => program,
-                // What was done before may have to be taken back, which is for the workflow to say.
+                // What was done before may have to be rolled back, which is for the workflow to say.
                 Err(e) => {
                     drop(tell.send(News::Answer(at, Value::Object(error_result(&e)))));
                     continue;
@@ -284,7 +284,7 @@ impl<'a> Runner<'a> {
                     display.show(&Event::Answer {
                         call,
                         answer: &answer,
-                        quiet: next.shown.may_fail || call.only_looks(),
+                        quiet: next.shown.may_fail || call.is_inspection(),
                         at_work: &at_work,
                     });
                     if let Some(recorder) = &mut self.recorder {
@@ -313,11 +313,11 @@ impl<'a> Runner<'a> {
     pub async fn leave_lock(&mut self) -> LockLeft {
         for call in self.engine.probes_to_stop(&self.made) {
             // One that cannot be stopped now ends by itself.
-            self.leave(&call).await;
+            self.leave_lock_on(&call).await;
         }
         let mut left = LockLeft::None;
         for call in self.engine.locks_to_leave(&self.made) {
-            match self.leave(&call).await {
+            match self.leave_lock_on(&call).await {
                 LockLeft::Released if matches!(left, LockLeft::None) => left = LockLeft::Released,
                 LockLeft::Released | LockLeft::None => {}
                 other => left = other,
@@ -326,7 +326,7 @@ impl<'a> Runner<'a> {
         left
     }
 
-    async fn leave(&mut self, call: &NodeCall) -> LockLeft {
+    async fn leave_lock_on(&mut self, call: &NodeCall) -> LockLeft {
         let leave = async {
             let program = self.program(&call.program)?;
             // The run's own wish to stop is fulfilled by now.
@@ -337,13 +337,13 @@ impl<'a> Runner<'a> {
             let request = Request { program: &program, flags: &[], arguments: &line, as_root: false };
             connection.call(request, stop, &mut |_| false).await
         };
-        match tokio::time::timeout(LEAVING, leave).await {
+        match tokio::time::timeout(LEAVE_LOCK_TIMEOUT, leave).await {
             Ok(Ok(answer)) if answer.get("failed") == Some(&Value::Bool(false)) => LockLeft::Released,
             Ok(Ok(answer)) => {
                 LockLeft::Failed(answer.get("msg").and_then(Value::as_str).unwrap_or_default().to_owned())
             }
             Ok(Err(e)) => LockLeft::Failed(e.to_string()),
-            Err(_) => LockLeft::Failed(format!("no answer within {} s", LEAVING.as_secs())),
+            Err(_) => LockLeft::Failed(format!("no answer within {} s", LEAVE_LOCK_TIMEOUT.as_secs())),
         }
     }
 
@@ -378,7 +378,7 @@ async fn call_host(
         hosts,
         host,
         failed: Arc::default(),
-        sessions: Arc::new(Semaphore::new(SESSIONS)),
+        sessions: Arc::new(Semaphore::new(MAX_SESSIONS)),
         stop,
         tell,
     };
@@ -398,7 +398,7 @@ async fn call_host(
 fn in_order(calls: Vec<HostCall>) -> Vec<Vec<HostCall>> {
     let changes: BTreeSet<Option<String>> = calls
         .iter()
-        .filter(|(_, call, _)| !call.only_looks())
+        .filter(|(_, call, _)| !call.is_inspection())
         .map(|(_, call, _)| call.node.clone())
         .collect();
     let mut groups: Vec<Vec<HostCall>> = Vec::new();

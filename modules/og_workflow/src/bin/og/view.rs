@@ -121,7 +121,7 @@ impl View {
             return Ok(());
         }
         // Escaped as in a page a secret is not found any more.
-        let shown = masked(health)?;
+        let shown = mask_health(health)?;
         if let Some(path) = &self.html {
             files::publish(path, page::html(&shown, &self.cluster, now).as_bytes())?;
         }
@@ -138,7 +138,7 @@ pub fn unknown(why: &str) -> String {
 }
 
 /// Returns the state without the secrets that are known.
-fn masked(health: &ClusterHealth) -> Result<ClusterHealth, Error> {
+fn mask_health(health: &ClusterHealth) -> Result<ClusterHealth, Error> {
     let masked = secret::to_json(health, &[]).and_then(|text| serde_json::from_slice(&text));
     masked.map_err(|e| Error::new(ErrorKind::Internal, format!("cannot mask secrets in the state: {e}")))
 }

@@ -8,7 +8,7 @@ use crate::cluster::{Cluster, Node, canonical, rule_identity};
 
 /// Whether the rules let a server of this user come from this address: the first rule that is for it decides. `own`: the
 /// method by which the nodes let each other in. None where a rule before that may be for it, or where its method may let it in.
-pub(super) fn lets_in(rules: &[RuleFields], address: &str, user: &str, own: &str) -> Option<bool> {
+pub(super) fn is_admitted(rules: &[RuleFields], address: &str, user: &str, own: &str) -> Option<bool> {
     let client: IpAddr = canonical(address).parse().ok()?;
     for rule in rules {
         // A line that cannot be read is none for the server either.
@@ -72,7 +72,7 @@ fn line(rule: &RuleFields) -> String {
 }
 
 /// The rules of a pg_hba.conf of this node that is made anew: those of `base`, and for each member one, where `base` has none.
-pub(super) fn made_anew(c: &Cluster, own: &Node, base: &[RuleFields], method: &str) -> Vec<RuleFields> {
+pub(super) fn rebuild_rules(c: &Cluster, own: &Node, base: &[RuleFields], method: &str) -> Vec<RuleFields> {
     let mut rules = base.to_vec();
     let local = RuleFields {
         kind: "local".to_owned(),
@@ -86,7 +86,8 @@ pub(super) fn made_anew(c: &Cluster, own: &Node, base: &[RuleFields], method: &s
         rules.insert(0, local);
     }
     for n in &c.members {
-        let is_in = |rules: &[RuleFields]| lets_in(rules, &n.address, &c.os_user(n), method) == Some(true);
+        let is_in =
+            |rules: &[RuleFields]| is_admitted(rules, &n.address, &c.os_user(n), method) == Some(true);
         if !is_in(&rules) {
             rules.push(c.rule(n, Some(method)));
         }
@@ -105,11 +106,16 @@ pub(super) fn made_anew(c: &Cluster, own: &Node, base: &[RuleFields], method: &s
 pub(super) fn broken_lines(n: &Node) -> Option<String> {
     let lines = &n.seen().broken_lines;
     let first = lines.first()?;
-    Some(format!("line {} of pg_hba.conf: {} ({} left out)", first.line, first.message, left_out(n)))
+    Some(format!(
+        "line {} of pg_hba.conf: {} ({} left out)",
+        first.line,
+        first.message,
+        describe_dropped_lines(n)
+    ))
 }
 
 /// The lines that are left out of a pg_hba.conf that is made anew: `line 4 is` or `lines 4, 7 are`.
-pub(super) fn left_out(n: &Node) -> String {
+pub(super) fn describe_dropped_lines(n: &Node) -> String {
     let numbers: Vec<_> = n.seen().broken_lines.iter().map(|broken| broken.line.to_string()).collect();
     let (line, is) = if numbers.len() == 1 { ("line", "is") } else { ("lines", "are") };
     format!("{line} {} {is}", numbers.join(", "))

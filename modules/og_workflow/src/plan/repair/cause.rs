@@ -38,7 +38,7 @@ pub enum Cause {
     NoChannelToUpstream,
     /// Its server runs in another role than it should.
     WrongRole,
-    /// Its log and its upstream's differ from some place on.
+    /// Its log and its upstream's differ from some LSN on.
     Diverged,
     /// Its upstream has removed the log that it needs.
     WalGone,
@@ -166,28 +166,28 @@ impl<'a> RepairView<'a, '_> {
             )));
         }
         if !is_attached(n) {
-            self.holds_no_more(n)?;
+            self.refuse_more_log(n)?;
         }
         match n.live_role() {
-            None => self.of_stopped(n).map(Some),
+            None => self.stopped_cause(n).map(Some),
             Some(role @ (Role::Primary | Role::Normal)) => {
                 let evidence = format!(
                     "it runs as {}, and {} is the primary: {}",
                     role_in_words(role),
                     self.head.name,
-                    self.both(n)
+                    self.describe_logs(n)
                 );
-                self.may_lose(n, Cause::OldPrimary, &evidence)?;
+                self.refuse_loss(n, Cause::OldPrimary, &evidence)?;
                 Ok(Some((Cause::OldPrimary, evidence)))
             }
             Some(Role::Pending) => {
                 Ok(Some((Cause::WrongRole, "it runs as pending, waiting to be told its role".to_owned())))
             }
-            Some(_) => self.of_standby(n),
+            Some(_) => self.standby_cause(n),
         }
     }
 
-    fn both(&self, n: &Node) -> String {
+    fn describe_logs(&self, n: &Node) -> String {
         format!(
             "{} has {}, {} has {}",
             n.name,
@@ -210,7 +210,7 @@ impl<'a> RepairView<'a, '_> {
     }
 
     /// Refuses a node that holds what the primary has not: a repair may end in a build, which deletes it.
-    fn holds_no_more(&self, n: &Node) -> Result<(), Refusal> {
+    fn refuse_more_log(&self, n: &Node) -> Result<(), Refusal> {
         let (own, there) = (Held::new(n), Held::new(self.head));
         let newer = matches!((own.term, there.term), (Some(own), Some(there)) if own > there);
         let more = match (own.lsn, there.lsn) {
@@ -228,7 +228,7 @@ impl<'a> RepairView<'a, '_> {
             "{}: holds what the primary has not: {}{what}; find out which node is to be the primary; og_repair_force with \
              this node named gives up what only it holds",
             n.name,
-            self.both(n)
+            self.describe_logs(n)
         ))
     }
 
@@ -239,7 +239,7 @@ impl<'a> RepairView<'a, '_> {
 
     /// Refuses what may end in a build of a node that may have been primary itself, unless its log is proved to be a part of
     /// the primary's.
-    fn may_lose(&self, n: &Node, cause: Cause, evidence: &str) -> Result<(), Refusal> {
+    fn refuse_loss(&self, n: &Node, cause: Cause, evidence: &str) -> Result<(), Refusal> {
         let own_log = self.own_log(n);
         let is_harmless = self.force || own_log == OwnLog::Nothing;
         let loses = matches!(
@@ -268,7 +268,7 @@ impl<'a> RepairView<'a, '_> {
     }
 
     /// Refuses a build for a reason that could not be told.
-    fn may_build(&self, n: &Node, cause: Cause, evidence: &str) -> Result<(), Refusal> {
+    fn refuse_untold_build(&self, n: &Node, cause: Cause, evidence: &str) -> Result<(), Refusal> {
         let is_tried = cause == Cause::NotConnected && self.tried.contains(&n.name);
         if self.force || !is_tried || self.own_log(n) == OwnLog::Nothing {
             return Ok(());
@@ -282,7 +282,7 @@ impl<'a> RepairView<'a, '_> {
         ))
     }
 
-    fn of_stopped(&self, n: &'a Node) -> Result<(Cause, String), Refusal> {
+    fn stopped_cause(&self, n: &'a Node) -> Result<(Cause, String), Refusal> {
         let (seen, state) = (n.seen(), n.state());
         let found = seen.diagnosis.clone().unwrap_or_default();
         let said = found
@@ -297,9 +297,9 @@ impl<'a> RepairView<'a, '_> {
                 "it last ran as {}, and {} is the primary: {}",
                 role_in_words(state.role),
                 self.head.name,
-                self.both(n)
+                self.describe_logs(n)
             );
-            self.may_lose(n, Cause::OldPrimary, &evidence)?;
+            self.refuse_loss(n, Cause::OldPrimary, &evidence)?;
             let proof = match self.own_log(n) {
                 OwnLog::Nothing => {
                     format!(
@@ -343,7 +343,7 @@ impl<'a> RepairView<'a, '_> {
         })
     }
 
-    fn of_standby(&self, n: &'a Node) -> Result<Option<(Cause, String)>, Refusal> {
+    fn standby_cause(&self, n: &'a Node) -> Result<Option<(Cause, String)>, Refusal> {
         let state = n.state();
         let detail = state.detail.as_deref().and_then(|text| text.lines().next()).unwrap_or_default().trim();
         if state.frozen {
@@ -358,7 +358,11 @@ impl<'a> RepairView<'a, '_> {
         {
             let evidence = spaces.warning(state.role).unwrap_or_default();
             if !is_attached(n) {
-                self.may_lose(n, Cause::TablespacesUnseen, &format!("{evidence}: {}", self.both(n)))?;
+                self.refuse_loss(
+                    n,
+                    Cause::TablespacesUnseen,
+                    &format!("{evidence}: {}", self.describe_logs(n)),
+                )?;
             }
             return Ok(Some((Cause::TablespacesUnseen, evidence)));
         }
@@ -371,11 +375,11 @@ impl<'a> RepairView<'a, '_> {
         }
         if is_attached(n) {
             let catches_up = db_state == DbState::Catchup;
-            return Ok(catches_up.then(|| (Cause::CatchingUp, self.both(n))));
+            return Ok(catches_up.then(|| (Cause::CatchingUp, self.describe_logs(n))));
         }
-        let (cause, evidence) = self.of_detached(n, detail);
-        self.may_lose(n, cause, &evidence)?;
-        self.may_build(n, cause, &evidence)?;
+        let (cause, evidence) = self.detached_cause(n, detail);
+        self.refuse_loss(n, cause, &evidence)?;
+        self.refuse_untold_build(n, cause, &evidence)?;
         Ok(Some((cause, evidence)))
     }
 
@@ -390,7 +394,7 @@ impl<'a> RepairView<'a, '_> {
     }
 
     /// Why a standby does not receive from its upstream.
-    fn of_detached(&self, n: &'a Node, detail: &str) -> (Cause, String) {
+    fn detached_cause(&self, n: &'a Node, detail: &str) -> (Cause, String) {
         let found = n.seen().diagnosis.clone().unwrap_or_default();
         let said = found.last_error.as_deref().map_or_else(String::new, |line| format!("; its log: {line}"));
         let words = format!("it says {detail}{said}");
@@ -411,7 +415,7 @@ impl<'a> RepairView<'a, '_> {
         let shut = |up: &&Node| {
             let rules = &up.seen().rules;
             !rules.is_empty()
-                && access::lets_in(rules, &n.address, &self.c.os_user(n), self.method) == Some(false)
+                && access::is_admitted(rules, &n.address, &self.c.os_user(n), self.method) == Some(false)
         };
         let shut: Vec<&Node> = ups.iter().copied().filter(shut).collect();
         if !shut.is_empty() && shut.len() == ups.len() {
@@ -430,7 +434,7 @@ impl<'a> RepairView<'a, '_> {
             Some(Obstacle::NotInChannelList) => Cause::UpstreamDoesNotKnowIt,
             _ => Cause::NotConnected,
         };
-        let both = self.both(n);
+        let both = self.describe_logs(n);
         let head = &self.head.name;
         let of_log = matches!(cause, Cause::Diverged | Cause::WalGone | Cause::LogUnusable);
         match self.own_log(n) {

@@ -66,22 +66,22 @@ impl<'a> Head<'a> {
 pub(super) fn find<'a>(nodes: &'a [Node], targets: &[String], force: bool) -> Result<Head<'a>, String> {
     let running = primaries(nodes);
     match running[..] {
-        [only] => return is_newest(only, nodes, targets, force).map(|()| Head::Runs(only)),
+        [only] => return check_newest(only, nodes, targets, force).map(|()| Head::Runs(only)),
         [] => {}
-        _ => return of_several(&running, targets, force).map(Head::Runs),
+        _ => return choose_primary(&running, targets, force).map(Head::Runs),
     }
     let single = |n: &&Node| n.live_role() == Some(Role::Normal) && n.role == Role::Primary;
     let singles: Vec<&Node> = nodes.iter().filter(single).collect();
     if let [only] = singles[..] {
-        all_seen(nodes)?;
-        return is_newest(only, nodes, targets, force).map(|()| Head::Runs(only));
+        require_all_inspected(nodes)?;
+        return check_newest(only, nodes, targets, force).map(|()| Head::Runs(only));
     }
     last_primary(nodes).map(Head::Stopped)
 }
 
 /// Whether no node of the same system knows a newer primary; but for those that are named, and forced to give up what they
 /// hold.
-fn is_newest(only: &Node, nodes: &[Node], targets: &[String], force: bool) -> Result<(), String> {
+fn check_newest(only: &Node, nodes: &[Node], targets: &[String], force: bool) -> Result<(), String> {
     let own = Held::new(only);
     let is_newer = |n: &&Node| {
         let same = n.system_id().is_some() && n.system_id() == only.system_id();
@@ -104,7 +104,7 @@ fn is_newest(only: &Node, nodes: &[Node], targets: &[String], force: bool) -> Re
 }
 
 /// Whether every node was seen: of one that was not it may be that it is the primary.
-fn all_seen(nodes: &[Node]) -> Result<(), String> {
+fn require_all_inspected(nodes: &[Node]) -> Result<(), String> {
     let unseen: Vec<_> =
         nodes.iter().filter(|n| !n.is_reachable() || n.seen().state_error.is_some()).collect();
     if unseen.is_empty() {
@@ -117,7 +117,7 @@ fn all_seen(nodes: &[Node]) -> Result<(), String> {
 }
 
 /// Which of two primaries counts: the one of the higher term; or, forced, the one that is not to be overwritten.
-fn of_several<'a>(running: &[&'a Node], targets: &[String], force: bool) -> Result<&'a Node, String> {
+fn choose_primary<'a>(running: &[&'a Node], targets: &[String], force: bool) -> Result<&'a Node, String> {
     let systems: Vec<_> = running.iter().filter_map(|n| n.system_id()).collect();
     let one_system = systems.windows(2).all(|pair| pair[0] == pair[1]);
     let highest = running.iter().copied().filter(|n| {
@@ -144,7 +144,7 @@ fn of_several<'a>(running: &[&'a Node], targets: &[String], force: bool) -> Resu
 
 /// The node that ran as primary last, where it may run as that again: every node was seen, and none of them holds more.
 fn last_primary(nodes: &[Node]) -> Result<&Node, String> {
-    all_seen(nodes)?;
+    require_all_inspected(nodes)?;
     let has_data = |n: &&Node| n.system_id().is_some() || n.state().role != Role::Unknown;
     let with_data: Vec<&Node> = nodes.iter().filter(has_data).collect();
     let ahead = |a: &Node, b: &Node| Held::new(a).compare(Held::new(b));

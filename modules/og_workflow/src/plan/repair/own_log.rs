@@ -1,4 +1,4 @@
-//! What a node's log holds beside that of the primary, proved by records at the same places.
+//! What a node's log holds beside that of the primary, proved by records at the same LSNs.
 
 use og_common::gauss::{Fork, Obstacle, Role, WalRecord, fork};
 use og_common::protocol::Lsn;
@@ -12,7 +12,7 @@ pub(super) enum OwnLog {
     /// Nothing: its last record is in the primary's log, and, where it may have been a primary, in that part of it which
     /// was written before a recorded failover replaced it.
     Nothing,
-    /// What begins at this place, where the log of a new primary parted from its own.
+    /// What begins at this LSN, where the log of a new primary parted from its own.
     From(Fork),
     /// Something: its last record is not in the primary's log. From where on is not known.
     Something,
@@ -32,13 +32,13 @@ impl OwnLog {
         if has_nothing(n, last, head, nodes) {
             return Self::Nothing;
         }
-        let has = head_has(head, last);
+        let has = is_in_head_log(head, last);
         let own = Held::new(n).lsn;
         // What it wrote since the first failover that replaced it is its own, whichever record looks the same.
         let first = open_forks(head, n).next().map(|fork| fork.record.end);
         let is_common = |fork: &&Fork| {
             first.is_none_or(|first| fork.record.end <= first)
-                && n.seen().log_records.have(&fork.record, own) == Some(true)
+                && n.seen().log_records.has_record(&fork.record, own) == Some(true)
                 && is_of_head(head, fork)
         };
         let forks = nodes.iter().flat_map(|m| &m.seen().forks).filter(is_common);
@@ -79,7 +79,7 @@ fn has_nothing(n: &Node, last: &WalRecord, head: &Node, nodes: &[Node]) -> bool 
         // CM starts each server as pending, and may leave gaussdb.state without a role.
         let unknown = crate::plan::managed::is_run_by_cm(n) && !n.state().role.is_following();
         let may_have_led = is_named || unknown || was_primary(n.state().role) || was_primary(n.role);
-        return !may_have_led && head_has(head, last) == Some(true);
+        return !may_have_led && is_in_head_log(head, last) == Some(true);
     };
     if !is_complete(head, n) {
         return false;
@@ -89,7 +89,7 @@ fn has_nothing(n: &Node, last: &WalRecord, head: &Node, nodes: &[Node]) -> bool 
         return false;
     }
     // Where it is removed by now nothing is proved: a change of the primary by hand, which is on no record, may have lost it.
-    head_has(head, last) == Some(true)
+    is_in_head_log(head, last) == Some(true)
 }
 
 /// The failovers that replaced the node by the primary's record and are not over for it.
@@ -125,7 +125,7 @@ fn is_complete(head: &Node, n: &Node) -> bool {
 fn is_in_line(head: &Node, at: usize) -> bool {
     let line = head.seen().forks.get(at..).unwrap_or_default();
     let is_last = line.last().is_some_and(|last| last.new_primary == head.name);
-    let has_all = || line.iter().skip(1).all(|fork| head_has(head, &fork.record) == Some(true));
+    let has_all = || line.iter().skip(1).all(|fork| is_in_head_log(head, &fork.record) == Some(true));
     is_last && line.windows(2).all(|pair| follows(&pair[0], &pair[1])) && has_all()
 }
 
@@ -144,12 +144,12 @@ fn is_within(head: &Node, record: &WalRecord) -> bool {
 
 /// Whether the log of the primary has this record. It was read after what is compared with it, so it lacks what lies behind
 /// its end.
-fn head_has(head: &Node, record: &WalRecord) -> Option<bool> {
-    let has = head.seen().log_records.have(record, Some(Lsn::new(u64::MAX)))?;
+fn is_in_head_log(head: &Node, record: &WalRecord) -> Option<bool> {
+    let has = head.seen().log_records.has_record(record, Some(Lsn::new(u64::MAX)))?;
     if has { is_within(head, record).then_some(true) } else { Some(false) }
 }
 
 /// Whether the log of the primary goes through this fork, as far as it is still there.
 fn is_of_head(head: &Node, fork: &Fork) -> bool {
-    head_has(head, &fork.record) == Some(true)
+    is_in_head_log(head, &fork.record) == Some(true)
 }

@@ -155,7 +155,7 @@ fn a_note_of_the_names_counts_until_somebody_sets_them() {
     hosts[0].2["og_lock"] = json!({"lock": null, "previous": hosts[0].2["og_lock"]["lock"]});
     parameter(&mut hosts, SYNC_NAMES, Some(""));
     let plan = good(adding(&hosts, "n2"));
-    assert_eq!((plan.sync_before.as_deref(), plan.put_back_sync.is_some()), (Some("*"), true));
+    assert_eq!((plan.sync_before.as_deref(), plan.deferred_sync.is_some()), (Some("*"), true));
     assert_eq!(plan.note.restore, values(&[(SYNC_NAMES, Some("*"))]));
     parameter(&mut hosts, SYNC_NAMES, Some("dn_6007"));
     assert_eq!(good(adding(&hosts, "n2")).sync_before.as_deref(), Some("dn_6007"));

@@ -9,7 +9,7 @@ use super::deploy::bare;
 use super::switchover::streaming;
 use super::{Given, checked, fresh, nodes, with, words};
 use crate::args::Options;
-use crate::plan::preflight::{OF_PARAMETERS, On, purpose, wanted};
+use crate::plan::preflight::{On, PARAMETER_CHECKS, purpose, wanted};
 use crate::plan::{Outlook, PREFLIGHT, add_preflight};
 use crate::steps::{WORKFLOWS, Workflow};
 
@@ -111,7 +111,7 @@ fn each_workflow_that_changes_something_has_its_checks() {
         let rescues = matches!(entry.workflow, Workflow::Repair | Workflow::Failover);
         assert!(!rescues || policy.rules.iter().all(|rule| !rule.refuses), "a rescue is refused");
     }
-    refuses.extend(OF_PARAMETERS.iter().flat_map(|(_, ids)| ids.iter().copied()));
+    refuses.extend(PARAMETER_CHECKS.iter().flat_map(|(_, ids)| ids.iter().copied()));
     // Each error is either taken as one by a workflow, only told, or the workflows' own business.
     let told = policies().flat_map(|(_, policy)| policy.rules).flat_map(|rule| rule.checks).copied();
     let decided: BTreeSet<&str> = told.chain(refuses).chain(FOUND_BY_WORKFLOWS.iter().copied()).collect();

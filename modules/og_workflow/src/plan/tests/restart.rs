@@ -372,7 +372,10 @@ fn a_standby_gets_a_lowered_limit_after_its_primary() {
     }
     let plan = good(configuring(&hosts, parameters));
     assert_eq!(plan.lowered, BTreeSet::from([LIMIT.to_owned()]));
-    assert_eq!(plan.of_standbys().keys().collect::<Vec<_>>(), ["max_locks_per_transaction", "work_mem"]);
+    assert_eq!(
+        plan.standby_parameters().keys().collect::<Vec<_>>(),
+        ["max_locks_per_transaction", "work_mem"]
+    );
     assert_eq!(plan.standbys, ["n2", "n3"]);
     assert_eq!(plan.shared.purpose.what, "configure max_connections,max_locks_per_transaction,work_mem");
 }
