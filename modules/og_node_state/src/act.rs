@@ -20,20 +20,20 @@ use crate::plan::{Present, Step, is_role};
 use crate::unattended;
 
 /// For steps of a call that has no limit.
-pub(crate) const LONG: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const DEFAULT_STEP_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// How long a server may take to end that gs_ctl has stopped, or could not stop.
-pub(crate) const AFTER_GS_CTL: Duration = Duration::from_secs(10);
-/// Between two looks at a server that stops.
+pub(crate) const STOP_GRACE_PERIOD: Duration = Duration::from_secs(10);
+/// The poll interval while a server stops.
 const STOP_INTERVAL: Duration = Duration::from_millis(10);
 /// How long a server that has been promoted may take to say so, after gs_ctl has ended.
-const AFTERWARDS: Duration = Duration::from_secs(60);
+const PROMOTION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a server may take to do all the same what cm_ctl has said that it does not.
-pub(crate) const CM_REFUSED: Duration = Duration::from_secs(3);
+pub(crate) const CM_REFUSED_GRACE_PERIOD: Duration = Duration::from_secs(3);
 /// How long another node must have been this standby's upstream for it to be clear that this one was not promoted.
-const OVERTAKEN: Duration = Duration::from_secs(2);
+const OVERTAKEN_PERIOD: Duration = Duration::from_secs(2);
 /// How long gs_ctl may wait for a frozen server to end before it kills it.
-const FROZEN_STOP: Duration = Duration::from_secs(2);
+const FROZEN_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Does one step. A call that ends in the middle of it says what goes on.
 pub async fn step(
@@ -74,8 +74,8 @@ pub async fn step(
     done
 }
 
-/// Looks until `done` says so. In vain for `patience`: what was seen last.
-pub async fn until(
+/// Polls the node until `done` returns `None`; after `patience`, `Err` with the last state.
+pub async fn wait_until(
     call: &Call,
     node: &ServerNode,
     args: &Args,
@@ -120,11 +120,11 @@ async fn start(
     }
     call.record_seen("the server is being started");
     let log = node.watch_log();
-    let outcome = node.ctl_start(call, role, time_left(call, LONG)).await?;
+    let outcome = node.ctl_start(call, role, time_left(call, DEFAULT_STEP_TIMEOUT)).await?;
     // Starting may go on after gs_ctl has given up; and gs_ctl says that all is well when it did nothing.
-    let up =
-        until(call, node, args, LONG, |state| (state.running && !up(state)).then(|| state.words())).await?;
-    let state = up.unwrap_or_else(|state| state);
+    let starting = |state: &NodeState| (state.running && !is_accepting(state)).then(|| state.words());
+    let seen = wait_until(call, node, args, DEFAULT_STEP_TIMEOUT, starting).await?;
+    let state = seen.unwrap_or_else(|state| state);
     if !state.running {
         return Err(not_started(node, &outcome, &log));
     }
@@ -177,11 +177,11 @@ pub(crate) fn reason(first: &str, fatal: &[String]) -> Option<String> {
 }
 
 /// Less than this, and a server cannot even write its own files.
-const FULL: Bytes = Bytes::new(64 * 1024);
+const DISK_FULL_BELOW: Bytes = Bytes::new(64 * 1024);
 
 /// `(full, free)`: whether anybody said that the disk is full, and what is left there.
 fn start_error(log: &str, reason: &str, (full, free): (bool, Option<Bytes>), record: CommandRecord) -> Error {
-    if full || free.is_some_and(|free| free < FULL) {
+    if full || free.is_some_and(|free| free < DISK_FULL_BELOW) {
         let left = free.map_or_else(String::new, |free| format!(" ({free} left)"));
         return Error::command(
             format!("the server did not start, for its disk is full{left}: {reason}"),
@@ -195,7 +195,7 @@ fn start_error(log: &str, reason: &str, (full, free): (bool, Option<Bytes>), rec
 }
 
 /// Whether it accepts connections, from some at least.
-pub(crate) fn up(state: &NodeState) -> bool {
+pub(crate) fn is_accepting(state: &NodeState) -> bool {
     if state.answered {
         return state.db_state != DbState::Starting;
     }
@@ -225,14 +225,16 @@ fn is_shut_out(state: &NodeState) -> bool {
 pub(crate) async fn stop(call: &Call, node: &ServerNode, args: &Args) -> Result<(), Error> {
     call.record_seen("the server is being stopped");
     let ending = Ending::new(node);
-    let mut limit = time_left(call, LONG).saturating_sub(Duration::from_secs(2)).max(Duration::from_secs(1));
+    let mut limit = time_left(call, DEFAULT_STEP_TIMEOUT)
+        .saturating_sub(Duration::from_secs(2))
+        .max(Duration::from_secs(1));
     if ending.server.as_ref().is_some_and(|server| is_frozen(server.pid)) {
-        limit = limit.min(FROZEN_STOP);
+        limit = limit.min(FROZEN_STOP_TIMEOUT);
     }
     let outcome = node.ctl_stop(call, args.stop_mode, limit).await?;
     // gs_ctl kills without waiting.
     let is_told = args.stop_mode == StopMode::Fast && outcome.rc == 0;
-    if ending.await_end(if is_told { limit } else { AFTER_GS_CTL }).await {
+    if ending.await_end(if is_told { limit } else { STOP_GRACE_PERIOD }).await {
         return Ok(());
     }
     Err(Error::command(format!("the server still runs: {}", outcome.last_words()), outcome.record())
@@ -335,7 +337,9 @@ pub(crate) async fn promote(
     let outcome = tokio::select! {
         outcome = promotion.run(call, node, present, limit) => outcome?,
         // A gs_ctl that does not come back is none to wait for.
-        other = overtaken(call, node, args, before.clone()) => return Err(lost_to(&other, promotion)),
+        other = wait_until_overtaken(call, node, args, before.clone()) => {
+            return Err(overtaken_error(&other, promotion));
+        }
     };
     let late = outcome.timed_out || outcome.last_words().contains("timeout");
     let patience = match (failover, late) {
@@ -343,13 +347,13 @@ pub(crate) async fn promote(
         (false, false) if outcome.rc == 0 => end.saturating_duration_since(Instant::now()),
         (_, true) => Duration::from_secs(3),
         // cm_ctl says so at once when cm_server does not take the order.
-        _ if promotion == Promotion::CmSwitchover && outcome.rc != 0 => CM_REFUSED.min(limit),
-        _ => AFTERWARDS.min(limit),
+        _ if promotion == Promotion::CmSwitchover && outcome.rc != 0 => CM_REFUSED_GRACE_PERIOD.min(limit),
+        _ => PROMOTION_TIMEOUT.min(limit),
     };
     let settled = Settled::default();
     let lost = RefCell::new(None);
     let primary = |state: &NodeState| {
-        let other = before.as_ref().and_then(|before| settled.under_another(state, before));
+        let other = before.as_ref().and_then(|before| settled.other_primary(state, before));
         if other.is_some() {
             *lost.borrow_mut() = other.map(|other| (state.clone(), other));
             return None;
@@ -357,9 +361,9 @@ pub(crate) async fn promote(
         let done = state.role == Role::Primary && state.db_state == DbState::Normal;
         (state.running && !done).then(|| state.words())
     };
-    let seen = until(call, node, args, patience, primary).await?;
+    let seen = wait_until(call, node, args, patience, primary).await?;
     if let Some(other) = lost.into_inner() {
-        return Err(lost_to(&other, promotion));
+        return Err(overtaken_error(&other, promotion));
     }
     let state = match seen {
         Ok(state) if state.running => return Ok(()),
@@ -378,8 +382,8 @@ pub(crate) async fn promote(
         .hint("look at the old primary, too: og_node_state with state query there"))
 }
 
-/// That another node has become primary in place of this one, which is a standby of it.
-fn lost_to((state, primary): &(NodeState, Endpoint), promotion: Promotion) -> Error {
+/// Returns the error that another node has become primary in place of this one, which is a standby of it.
+fn overtaken_error((state, primary): &(NodeState, Endpoint), promotion: Promotion) -> Error {
     let hint = match promotion {
         Promotion::CmSwitchover => {
             "openGauss CM gave the role to another server, as it does when a primary fails: look at the cluster (cm_ctl query -Cvidp) \
@@ -409,7 +413,7 @@ fn upstream(state: &NodeState) -> Option<Endpoint> {
 
 /// Ends when this node has settled down as a standby of another primary than `before`: gs_ctl would go on waiting for a
 /// promotion that does not come. Without `before` it never ends.
-async fn overtaken(
+async fn wait_until_overtaken(
     call: &Call,
     node: &ServerNode,
     args: &Args,
@@ -421,7 +425,7 @@ async fn overtaken(
         tokio::time::sleep(Duration::from_millis(args.interval_ms)).await;
         // In the middle of a switchover gs_ctl may have nothing to tell.
         let Ok(state) = node.query(call).await else { continue };
-        if let Some(other) = settled.under_another(&state, &before) {
+        if let Some(other) = settled.other_primary(&state, &before) {
             return (state, other);
         }
     }
@@ -433,7 +437,7 @@ struct Settled(Cell<Option<Instant>>);
 
 impl Settled {
     /// The other primary, when the standby has followed it for long enough.
-    fn under_another(&self, state: &NodeState, before: &Endpoint) -> Option<Endpoint> {
+    fn other_primary(&self, state: &NodeState, before: &Endpoint) -> Option<Endpoint> {
         let other = upstream(state)
             .filter(|other| state.is_healthy() && state.role.is_following() && other != before);
         if other.is_none() {
@@ -442,15 +446,14 @@ impl Settled {
         }
         let since = self.0.get().unwrap_or_else(Instant::now);
         self.0.set(Some(since));
-        other.filter(|_| since.elapsed() >= OVERTAKEN)
+        other.filter(|_| since.elapsed() >= OVERTAKEN_PERIOD)
     }
 }
 
 async fn notify(call: &Call, node: &ServerNode, args: &Args, role: Role) -> Result<(), Error> {
     let outcome = node.ctl_notify(call, role).await?;
-    let told =
-        until(call, node, args, Duration::from_secs(30), |state| (state.role != role).then(|| state.words()))
-            .await?;
+    let changing = |state: &NodeState| (state.role != role).then(|| state.words());
+    let told = wait_until(call, node, args, Duration::from_secs(30), changing).await?;
     match told {
         Ok(_) => Ok(()),
         Err(state) => {
@@ -519,8 +522,8 @@ mod tests {
             db_state: DbState::NeedRepair,
             ..NodeState::default()
         };
-        assert!(up(&state));
-        assert!(!up(&NodeState { db_state: DbState::Starting, ..state.clone() }));
+        assert!(is_accepting(&state));
+        assert!(!is_accepting(&NodeState { db_state: DbState::Starting, ..state.clone() }));
         // gs_ctl could not ask it, so what counts is what the server wrote, and whether it listens.
         let told = |db_state, detail: &str| NodeState {
             answered: false,
@@ -529,14 +532,17 @@ mod tests {
             ..state.clone()
         };
         let closed = "could not receive data from server: Connection reset by peer";
-        assert!(up(&told(DbState::Normal, closed)), "as CheckClientIp does from 5.0 on");
-        assert!(up(&told(DbState::NeedRepair, "server closed the connection unexpectedly")));
-        assert!(up(&told(DbState::Starting, "FATAL:  no pg_hba.conf entry for host \"10.0.0.1\"")));
-        assert!(!up(&told(DbState::Starting, closed)));
-        assert!(!up(&told(DbState::Unknown, closed)));
+        assert!(is_accepting(&told(DbState::Normal, closed)), "as CheckClientIp does from 5.0 on");
+        assert!(is_accepting(&told(DbState::NeedRepair, "server closed the connection unexpectedly")));
+        assert!(is_accepting(&told(DbState::Starting, "FATAL:  no pg_hba.conf entry for host \"10.0.0.1\"")));
+        assert!(!is_accepting(&told(DbState::Starting, closed)));
+        assert!(!is_accepting(&told(DbState::Unknown, closed)));
         for detail in ["could not connect to server: Connection refused", "wait /tmp:5432 timeout expired"] {
-            assert!(!up(&told(DbState::Normal, detail)), "{detail}");
+            assert!(!is_accepting(&told(DbState::Normal, detail)), "{detail}");
         }
-        assert!(!up(&NodeState { frozen: true, ..told(DbState::Normal, "process 5 is stopped (T)") }));
+        assert!(!is_accepting(&NodeState {
+            frozen: true,
+            ..told(DbState::Normal, "process 5 is stopped (T)")
+        }));
     }
 }

@@ -10,7 +10,10 @@ use og_common::gauss::process::{Outcome, time_left};
 use og_common::gauss::{NodeState, Role, ServerNode, StopMode};
 use og_common::protocol::{Call, Error, ErrorKind, Reason};
 
-use crate::act::{AFTER_GS_CTL, CM_REFUSED, Ending, LONG, Promotion, promote, reason, until, up};
+use crate::act::{
+    CM_REFUSED_GRACE_PERIOD, DEFAULT_STEP_TIMEOUT, Ending, Promotion, STOP_GRACE_PERIOD, is_accepting,
+    promote, reason, wait_until,
+};
 use crate::args::Args;
 use crate::plan::{Present, is_role};
 
@@ -21,7 +24,7 @@ const VIEW_LIMIT: Duration = Duration::from_secs(10);
 /// Between two questions to CM, of which each takes most of a second.
 const VIEW_INTERVAL: Duration = Duration::from_millis(300);
 /// What cm_ctl is left of the call's time, less this, so that we can tell what became of the act.
-const RESERVE: Duration = Duration::from_secs(2);
+const TIMEOUT_RESERVE: Duration = Duration::from_secs(2);
 
 /// Has CM do the act. Returns what is to be looked at.
 ///
@@ -68,7 +71,7 @@ async fn carry_out(
 }
 
 fn limit(call: &Call) -> Duration {
-    time_left(call, LONG).saturating_sub(RESERVE).max(Duration::from_secs(1))
+    time_left(call, DEFAULT_STEP_TIMEOUT).saturating_sub(TIMEOUT_RESERVE).max(Duration::from_secs(1))
 }
 
 async fn stop(
@@ -80,7 +83,7 @@ async fn stop(
     call.record_seen("CM stops the server");
     let ending = Ending::new(node);
     let outcome = node.cm_act(call, CmAct::Stop(mode), &present.cm_target, limit(call)).await?;
-    if !ending.await_end(if outcome.rc == 0 { AFTER_GS_CTL } else { CM_REFUSED }).await {
+    if !ending.await_end(if outcome.rc == 0 { STOP_GRACE_PERIOD } else { CM_REFUSED_GRACE_PERIOD }).await {
         let held = node.managed_by(call, true).await.manual_start;
         let (mark, hint) = match held.first() {
             Some(file) => (
@@ -118,13 +121,13 @@ async fn start(call: &Call, node: &ServerNode, args: &Args, present: &Present) -
     // cm_ctl returns before the server has its role, may give up on one that recovers, and says that all is well of one
     // that dies at once. One that is not there may be between two tries of cm_agent.
     let begun = Instant::now();
-    let patience = if outcome.rc == 0 { VIEW_LIMIT } else { CM_REFUSED };
+    let patience = if outcome.rc == 0 { VIEW_LIMIT } else { CM_REFUSED_GRACE_PERIOD };
     let pending_since = Cell::new(None);
     let settles = |state: &NodeState| {
         let is_pending = state.role == Role::Pending;
         let waits = if !state.running {
             begun.elapsed() < patience
-        } else if !up(state) {
+        } else if !is_accepting(state) {
             true
         } else {
             let since: Instant = pending_since.get().unwrap_or_else(Instant::now);
@@ -133,7 +136,8 @@ async fn start(call: &Call, node: &ServerNode, args: &Args, present: &Present) -
         };
         waits.then(|| state.words())
     };
-    let state = until(call, node, args, LONG, settles).await?.unwrap_or_else(|state| state);
+    let state =
+        wait_until(call, node, args, DEFAULT_STEP_TIMEOUT, settles).await?.unwrap_or_else(|state| state);
     if !state.running {
         return Err(not_started(call, node, present, &outcome, &log.fatal_lines()).await);
     }
@@ -181,10 +185,10 @@ pub(crate) async fn await_start(
     role: Option<Role>,
 ) -> Result<Vec<String>, Error> {
     let settles = |state: &NodeState| {
-        let is_settled = state.running && up(state) && state.role != Role::Pending;
+        let is_settled = state.running && is_accepting(state) && state.role != Role::Pending;
         (!is_settled).then(|| state.words())
     };
-    match until(call, node, args, ROLE_LIMIT, settles).await? {
+    match wait_until(call, node, args, ROLE_LIMIT, settles).await? {
         Ok(state) => match role.filter(|wanted| !is_role(state.role, *wanted)) {
             Some(wanted) => {
                 let words = format!(

@@ -25,7 +25,7 @@ use og_common::gauss::{Fork, NodeState, Role, ServerNode, fork};
 use og_common::protocol::{ArgRule, Call, Error, Example, Export, Lsn, Module, Report};
 
 pub use args::{Args, Output, StartRole, State, Transition, Wait};
-pub use plan::{Present, Step, missing, needs_peers, plan, role_of_opts, unasked};
+pub use plan::{Present, Step, needs_peers, plan, role_of_opts, unclear_peer_warnings, unmet_condition};
 pub use transition::{By, Change, Refusal, judge};
 
 /// The module.
@@ -85,14 +85,14 @@ impl Module for NodeStateModule {
         report.changed = !report.actions.is_empty();
         // What check mode did not do cannot be waited for.
         if let Some(wait) = args.wait.as_ref().filter(|_| !call.check) {
-            act::until(call, &node, &args, FOREVER, |state| missing(state, wait)).await?.ok();
+            act::wait_until(call, &node, &args, MAX_WAIT, |state| unmet_condition(state, wait)).await?.ok();
         }
         report.output.node = node.query_all(call).await?;
         report.warnings.extend(managed::warnings(&report.output.node, &args, report.changed));
         report.output.os_user = node.owner();
         let mut words = report.output.node.words();
         let lacks = args.wait.as_ref().filter(|_| call.check);
-        if let Some(lacks) = lacks.and_then(|wait| missing(&report.output.node, wait)) {
+        if let Some(lacks) = lacks.and_then(|wait| unmet_condition(&report.output.node, wait)) {
             let _ = write!(words, "; would wait: {lacks}");
         }
         report.msg = match (report.changed, call.check) {
@@ -117,7 +117,7 @@ impl Module for NodeStateModule {
                 }
             }
             if !args.log_records.is_empty() {
-                tell_log_records(&node, &args, &mut report.output).await?;
+                read_log_records(&node, &args, &mut report.output).await?;
             }
             if args.log_lines > 0 {
                 match node.log_tail(call, args.log_lines).await {
@@ -167,21 +167,21 @@ async fn record_fork(call: &Call, node: &ServerNode, wanted: &Fork) -> Result<Re
     Ok(Report::new(actions, output.node.words(), output))
 }
 
-/// Tells the records of the log that were asked for.
-async fn tell_log_records(node: &ServerNode, args: &Args, output: &mut Output) -> Result<(), Error> {
-    let place = |text: &String| {
+/// Reads the records of the log that were asked for.
+async fn read_log_records(node: &ServerNode, args: &Args, output: &mut Output) -> Result<(), Error> {
+    let parse_lsn = |text: &String| {
         Lsn::parse(text)
             .ok_or_else(|| Error::bad_args(format!("{text:?} is no LSN")).with_path("/log_records"))
     };
-    let places: Vec<Lsn> = args.log_records.iter().map(place).collect::<Result<_, _>>()?;
-    let (records, begin) = node.log_records(&places).await;
+    let lsns: Vec<Lsn> = args.log_records.iter().map(parse_lsn).collect::<Result<_, _>>()?;
+    let (records, begin) = node.log_records(&lsns).await;
     output.log_records = Some(args.log_records.iter().cloned().zip(records).collect());
     output.log_begin = begin;
     Ok(())
 }
 
-/// That a standby which is started has less of something than its primary.
-fn smaller(steps: &[Step], short: &[String]) -> Vec<String> {
+/// Returns warnings about limits that a standby being started has lower than its primary.
+fn lower_limit_warnings(steps: &[Step], low_limits: &[String]) -> Vec<String> {
     if !steps.iter().any(|step| matches!(step, Step::Start(Some(role)) if role.is_following())) {
         return Vec::new();
     }
@@ -190,20 +190,20 @@ fn smaller(steps: &[Step], short: &[String]) -> Vec<String> {
             "{words}: with less the server may not start as a standby, or stop; set it on the primary, or here with force"
         )
     };
-    short.iter().map(told).collect()
+    low_limits.iter().map(told).collect()
 }
 
-/// An error with what had been noticed before as its hint, when it has none that is better.
-fn because(error: Error, noticed: &[String]) -> Error {
+/// Adds what had been noticed before to the hint of the error.
+fn add_noticed_hint(error: Error, noticed: &[String]) -> Error {
     let Some(first) = noticed.first() else { return error };
     let hint = error.failure().hint.clone().map_or_else(|| first.clone(), |hint| format!("{first}; {hint}"));
     error.hint(hint)
 }
 
 /// The call's own limit ends a wait; this only keeps the clock from running over.
-const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-async fn look(call: &Call, node: &ServerNode, args: &Args) -> Result<Present, Error> {
+async fn inspect(call: &Call, node: &ServerNode, args: &Args) -> Result<Present, Error> {
     let opts = std::fs::read_to_string(node.data_dir.join("postmaster.opts")).unwrap_or_default();
     let mut present =
         Present { node: node.query(call).await?, started_as: role_of_opts(&opts), ..Present::default() };
@@ -213,7 +213,7 @@ async fn look(call: &Call, node: &ServerNode, args: &Args) -> Result<Present, Er
             let settles = state.running && state.role.is_following() && !state.is_healthy();
             settles.then(|| state.words())
         };
-        let seen = act::until(call, node, args, SETTLING, settling).await?;
+        let seen = act::wait_until(call, node, args, SETTLE_TIMEOUT, settling).await?;
         present.node = seen.unwrap_or_else(|state| state);
     }
     present.waits = args.state == State::Stopped && unattended::is_waiting(&node.data_dir);
@@ -232,7 +232,7 @@ async fn look(call: &Call, node: &ServerNode, args: &Args) -> Result<Present, Er
         && let Some(primary) = node.control().and_then(|control| control.more)
     {
         let text = std::fs::read(node.data_dir.join("postgresql.conf")).unwrap_or_default();
-        present.short = primary.limits_below_primary(&ConfFile::parse(&text));
+        present.low_limits = primary.limits_below_primary(&ConfFile::parse(&text));
     }
     Ok(present)
 }
@@ -245,23 +245,23 @@ async fn carry_out(
     report: &mut Report<Output>,
 ) -> Result<(), Error> {
     let unattended = args.unattended && args.state == State::Started && !call.check;
-    let mut wait = if unattended { Some(unattended::Wait::begin(call, node).await?) } else { None };
+    let mut wait = if unattended { Some(unattended::UnattendedWait::begin(call, node).await?) } else { None };
     loop {
         let (mut present, mut steps) = match &mut wait {
-            Some(wait) => wait.until_ready(call, node, args).await?,
-            None => look_and_plan(call, node, args).await?,
+            Some(wait) => wait.wait_until_ready(call, node, args).await?,
+            None => inspect_and_plan(call, node, args).await?,
         };
         if steps.is_empty() || call.check {
             report.actions = steps.iter().map(|step| step.words()).collect();
-            report.warnings = unasked(&present, args, &steps);
+            report.warnings = unclear_peer_warnings(&present, args, &steps);
             report.warnings.extend(managed::consequence(&present, &steps));
-            report.warnings.extend(smaller(&steps, &present.short));
+            report.warnings.extend(lower_limit_warnings(&steps, &present.low_limits));
             return Ok(());
         }
         let begun = async {
             let lock = NodeLock::acquire(&node.data_dir, call).await?;
             // Another module may have acted while we waited for the lock.
-            Ok::<_, Error>((lock, look_and_plan(call, node, args).await?))
+            Ok::<_, Error>((lock, inspect_and_plan(call, node, args).await?))
         };
         let lock = match (begun.await, &mut wait) {
             (Ok((lock, seen)), _) => {
@@ -269,21 +269,21 @@ async fn carry_out(
                 lock
             }
             (Err(e), Some(wait)) => {
-                wait.go_on_after(call, e).await?;
+                wait.continue_after(call, e).await?;
                 continue;
             }
             (Err(e), None) => return Err(e),
         };
-        if wait.as_ref().is_some_and(unattended::Wait::is_ended) {
+        if wait.as_ref().is_some_and(unattended::UnattendedWait::is_ended) {
             steps.clear();
         }
-        let short = smaller(&steps, &present.short);
-        report.warnings = unasked(&present, args, &steps);
+        let limit_warnings = lower_limit_warnings(&steps, &present.low_limits);
+        report.warnings = unclear_peer_warnings(&present, args, &steps);
         report.warnings.extend(managed::consequence(&present, &steps));
-        report.warnings.extend(short.iter().cloned());
+        report.warnings.extend(limit_warnings.iter().cloned());
         for step in &steps {
             let done = act::step(call, node, args, &present, *step, &mut report.output).await;
-            report.warnings.extend(done.map_err(|e| because(e, &short))?);
+            report.warnings.extend(done.map_err(|e| add_noticed_hint(e, &limit_warnings))?);
             call.record_action(step.words());
         }
         report.actions = call.recorded_actions();
@@ -296,11 +296,15 @@ async fn carry_out(
     }
 }
 
-async fn look_and_plan(call: &Call, node: &ServerNode, args: &Args) -> Result<(Present, Vec<Step>), Error> {
-    let mut present = look(call, node, args).await?;
+async fn inspect_and_plan(
+    call: &Call,
+    node: &ServerNode,
+    args: &Args,
+) -> Result<(Present, Vec<Step>), Error> {
+    let mut present = inspect(call, node, args).await?;
     let steps = managed::plan_by_means(call, node, args, &mut present).await?;
     Ok((present, steps))
 }
 
 /// How long a standby may take to stream after its start.
-const SETTLING: Duration = Duration::from_secs(8);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(8);

@@ -10,11 +10,11 @@ use og_common::gauss::{NodeState, Role, ServerNode, StopMode};
 use og_common::protocol::{Call, Error, Reason};
 
 use crate::args::{Args, StartRole, State, Transition};
-use crate::plan::{Present, Step, pass, plan, refuse_busy, refuse_half_built};
+use crate::plan::{Present, Step, check_change, plan, refuse_busy, refuse_half_built};
 use crate::transition::By;
 
 /// The change that the arguments ask for; `None` for what CM, DCF and DSS leave to everybody.
-fn act(args: &Args, node: &NodeState) -> Option<Act> {
+fn requested_act(args: &Args, node: &NodeState) -> Option<Act> {
     match args.state {
         State::Query | State::Reloaded | State::ForkRecorded => None,
         State::Started => Some(Act::Start),
@@ -40,7 +40,7 @@ pub async fn plan_by_means(
     present: &mut Present,
 ) -> Result<Vec<Step>, Error> {
     let planned = plan(present, args);
-    let (idle, act) = act_that_matters(&planned, present, args);
+    let (idle, act) = relevant_act(&planned, present, args);
     let Some(act) = act else { return planned };
     let managed = if idle { node.managed_by(call, false).await } else { node.managed_for_change(call).await };
     match managed.means(act, &node.data_dir) {
@@ -65,13 +65,9 @@ pub async fn plan_by_means(
 
 /// Whether nothing is to be done, and the change that is asked for where CM may mind it. CM may also undo a state that needs no
 /// step: it starts a stopped server that is not in manual stop, and stops a running one that is.
-fn act_that_matters(
-    planned: &Result<Vec<Step>, Error>,
-    present: &Present,
-    args: &Args,
-) -> (bool, Option<Act>) {
+fn relevant_act(planned: &Result<Vec<Step>, Error>, present: &Present, args: &Args) -> (bool, Option<Act>) {
     let idle = matches!(planned, Ok(steps) if steps.is_empty());
-    let act = act(args, &present.node);
+    let act = requested_act(args, &present.node);
     (idle, act.filter(|act| !idle || matches!(act, Act::Stop | Act::StopImmediate | Act::Start)))
 }
 
@@ -94,7 +90,7 @@ pub fn plan_as_managed(
     data_dir: &Path,
 ) -> Result<Vec<Step>, Error> {
     let planned = plan(present, args);
-    let (idle, act) = act_that_matters(&planned, present, args);
+    let (idle, act) = relevant_act(&planned, present, args);
     let Some(act) = act else { return planned };
     if idle && (managed.by != Manager::Cm || stays(present, managed)) {
         return planned;
@@ -106,7 +102,7 @@ pub fn plan_as_managed(
         Err(objection) => Err(objection.into_error()),
         Ok(Means::Own) if is_failover_in_pause(act, managed) => {
             let steps = planned?;
-            may_fail_over(present.cm_view.as_ref()).map(|()| steps)
+            refuse_failover_without_majority(present.cm_view.as_ref()).map(|()| steps)
         }
         Ok(Means::Own) if act == Act::Failover && managed.by == Manager::Cm => {
             let steps = planned?;
@@ -164,7 +160,7 @@ fn may_lead(node: &NodeState) -> bool {
 
 /// Refuses a failover of a paused CM that has no majority: whether it is paused on the other nodes, too, cannot be told, and
 /// where it is not it makes another server primary as soon as the majority is back.
-fn may_fail_over(view: Option<&CmView>) -> Result<(), Error> {
+fn refuse_failover_without_majority(view: Option<&CmView>) -> Result<(), Error> {
     match view.map(missing_cm_server) {
         Some(None) => Ok(()),
         missing => {
@@ -273,7 +269,7 @@ fn refuse_start_of_primary(present: &Present, args: &Args) -> Result<(), Error> 
     // Pending is what CM started it as, and tells nothing of what it was.
     let is_told = |role: &Role| *role != Role::Pending;
     let seen = Present { started_as: present.started_as.filter(is_told), ..present.clone() };
-    pass(&seen, args, By::Start, true).map_err(|error| {
+    check_change(&seen, args, By::Start, true).map_err(|error| {
         error.hint(
             "copy its log aside first (og_build with state: log_kept), or use og repair with og_repair_force, which does; \
              force: true then has CM start it, which makes it a standby and rebuilds it by itself where its log has parted",
@@ -296,12 +292,12 @@ fn switch_over(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
     if steps.is_empty() {
         return Ok(steps);
     }
-    can_be_told(present)?;
+    require_switchover_by_cm(present)?;
     Ok(vec![Step::Cm(CmAct::Switchover)])
 }
 
 /// Refuses what only a cm_server can do where none can be told, or where it would refuse it.
-fn can_be_told(present: &Present) -> Result<(), Error> {
+fn require_switchover_by_cm(present: &Present) -> Result<(), Error> {
     let Some(view) = &present.cm_view else { return Ok(()) };
     require_cm_server(view)?;
     match view.instance(present.cm_target.instance_id) {
@@ -347,7 +343,8 @@ pub fn consequence(present: &Present, steps: &[Step]) -> Option<String> {
 /// Returns what should be looked at on the node as it is now.
 #[must_use]
 pub fn warnings(state: &NodeState, args: &Args, changed: bool) -> Vec<String> {
-    let caution = act(args, state).filter(|_| changed).and_then(|act| state.managed_by.caution(act));
+    let caution =
+        requested_act(args, state).filter(|_| changed).and_then(|act| state.managed_by.caution(act));
     let unseen = state.tablespaces.as_ref().and_then(|found| found.warning(state.role));
     caution.into_iter().chain(unseen).collect()
 }

@@ -9,7 +9,7 @@ use og_common::protocol::{Bytes, Error, ErrorKind, Reason};
 use og_common::replconn::ChannelHost;
 
 use crate::args::{Args, StartRole, State, Transition, Wait};
-use crate::transition::{By, Change, judge, leads, unclear};
+use crate::transition::{By, Change, judge, leads, unclear_peers};
 
 /// What is known before anything is done.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +31,7 @@ pub struct Present {
     /// Whether the last run of a stopped standby ended without hope to follow its primary.
     pub left_behind: bool,
     /// The limits of which this node has less than its primary.
-    pub short: Vec<String>,
+    pub low_limits: Vec<String>,
     /// The server as cm_ctl names it, where CM is to do the act.
     pub cm_target: CmTarget,
     /// What CM says of the cluster; asked only where a cm_server is to do the act.
@@ -106,7 +106,7 @@ impl Step {
 #[must_use]
 pub fn needs_peers(present: &Present, args: &Args) -> bool {
     let node = &present.node;
-    let starts = || start_as(present, args).1 || (node.running && leads(node.role));
+    let starts = || planned_start_role(present, args).1 || (node.running && leads(node.role));
     match args.state {
         State::Query | State::Stopped | State::Reloaded | State::ForkRecorded => false,
         State::Started => !node.running && starts(),
@@ -129,7 +129,7 @@ pub(crate) fn last_role(present: &Present) -> Role {
 /// writes then.
 ///
 /// Without `-M` a stopped standby would come up as primary as soon as it has a replconninfo1, so the role is always said.
-fn start_as(present: &Present, args: &Args) -> (Option<Role>, bool) {
+fn planned_start_role(present: &Present, args: &Args) -> (Option<Role>, bool) {
     let role = args.role.map_or_else(|| last_role(present), Role::from);
     match role {
         // A single node that was given its first standby is a primary from now on.
@@ -144,7 +144,7 @@ fn start_as(present: &Present, args: &Args) -> (Option<Role>, bool) {
 /// Whether the server would take writes if it were started.
 #[must_use]
 pub fn leads_when_started(present: &Present, args: &Args) -> bool {
-    start_as(present, args).1
+    planned_start_role(present, args).1
 }
 
 /// The steps from what is to what is wanted.
@@ -193,7 +193,7 @@ pub(crate) fn refuse_busy(node: &NodeState, args: &Args) -> Result<(), Error> {
         .reason(Reason::Building)
         .hint("wait for the build, or end it"));
     }
-    if node.frozen { is_thawed(node, args) } else { Ok(()) }
+    if node.frozen { refuse_frozen(node, args) } else { Ok(()) }
 }
 
 fn not_running(what: &str) -> Error {
@@ -209,7 +209,7 @@ pub fn is_role(seen: Role, wanted: Role) -> bool {
 }
 
 /// Refuses what a server whose process is stopped (T) cannot do.
-fn is_thawed(node: &NodeState, args: &Args) -> Result<(), Error> {
+fn refuse_frozen(node: &NodeState, args: &Args) -> Result<(), Error> {
     let ends = matches!(args.state, State::Stopped | State::Restarted | State::Standby);
     if args.state == State::Query || (ends && args.stop_mode == StopMode::Immediate) {
         return Ok(());
@@ -222,8 +222,8 @@ fn is_thawed(node: &NodeState, args: &Args) -> Result<(), Error> {
         )))
 }
 
-/// Passes a change through the table.
-pub(crate) fn pass(present: &Present, args: &Args, by: By, will_lead: bool) -> Result<(), Error> {
+/// Checks a change of role against the safety table.
+pub(crate) fn check_change(present: &Present, args: &Args, by: By, will_lead: bool) -> Result<(), Error> {
     if args.force {
         return Ok(());
     }
@@ -268,7 +268,7 @@ fn start(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
             .with_path("/role")
             .hint("use role: primary, or take its replication channels away first (og_replconninfo)"));
     }
-    let (role, will_lead) = start_as(present, args);
+    let (role, will_lead) = planned_start_role(present, args);
     if args.unattended && !will_lead && !present.has_channel {
         return Err(Error::refused(
             "the node has no replication channel: a server that followed would come up as a single one, and take writes",
@@ -277,19 +277,19 @@ fn start(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
         .with_path("/unattended")
         .hint("add it to its cluster again (og expand), or remove the unit that starts it (og_host with state: absent)"));
     }
-    pass(present, args, By::Start, will_lead)?;
+    check_change(present, args, By::Start, will_lead)?;
     Ok(vec![Step::Start(role)])
 }
 
 /// Of a primary that is started: the peers that could not tell whether one of them is primary, or holds more.
 #[must_use]
-pub fn unasked(present: &Present, args: &Args, steps: &[Step]) -> Vec<String> {
+pub fn unclear_peer_warnings(present: &Present, args: &Args, steps: &[Step]) -> Vec<String> {
     let starts = args.state != State::Standby && steps.iter().any(|step| matches!(step, Step::Start(_)));
-    let starts = starts && start_as(present, args).1;
+    let starts = starts && planned_start_role(present, args).1;
     let told = |peer: &ChannelPeer| {
         format!("{}, so it is not known whether it is primary or holds more of the log", peer.words())
     };
-    if starts { unclear(&present.peers).map(told).collect() } else { Vec::new() }
+    if starts { unclear_peers(&present.peers).map(told).collect() } else { Vec::new() }
 }
 
 fn promote(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
@@ -315,7 +315,7 @@ fn promote(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
         (_, Transition::Switchover) => (By::Switchover, Step::Switchover),
         (_, Transition::Failover) => (By::Failover, Step::Failover),
     };
-    pass(present, args, by, true)?;
+    check_change(present, args, by, true)?;
     Ok(vec![step])
 }
 
@@ -334,19 +334,19 @@ fn follow(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
         return Ok(Vec::new());
     }
     if node.role == Role::Pending {
-        pass(present, args, By::Notify, false)?;
+        check_change(present, args, By::Notify, false)?;
         return Ok(vec![Step::Notify(role)]);
     }
-    pass(present, args, By::Start, false)?;
+    check_change(present, args, By::Start, false)?;
     Ok(vec![Step::Stop, Step::Start(Some(role))])
 }
 
 /// How a primary calls a receiver that `synchronous_standby_names` counts.
 const SYNC_STATES: [&str; 3] = ["sync", "quorum", "potential"];
 
-/// What is still missing of the conditions; `None` when nothing is.
+/// Returns the first condition that is not met yet.
 #[must_use]
-pub fn missing(node: &NodeState, wait: &Wait) -> Option<String> {
+pub fn unmet_condition(node: &NodeState, wait: &Wait) -> Option<String> {
     if !node.running {
         return Some(format!("the server is {}", node.words()));
     }

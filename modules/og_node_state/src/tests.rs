@@ -240,10 +240,10 @@ fn a_failover_takes_the_standby_that_holds_most() {
 #[test]
 fn a_standby_smaller_than_its_primary_is_told_at_its_start() {
     let short = vec!["max_connections = 1 is less than its primary's 200".to_owned()];
-    assert_eq!(smaller(&[Step::Start(Some(Role::Primary))], &short), Vec::<String>::new());
-    let told = smaller(&[Step::Stop, Step::Start(Some(Role::Standby))], &short);
+    assert_eq!(lower_limit_warnings(&[Step::Start(Some(Role::Primary))], &short), Vec::<String>::new());
+    let told = lower_limit_warnings(&[Step::Stop, Step::Start(Some(Role::Standby))], &short);
     assert!(told[0].starts_with(&short[0]), "{told:?}");
-    let error = because(Error::not_found("the server did not start: FATAL").hint("look"), &told);
+    let error = add_noticed_hint(Error::not_found("the server did not start: FATAL").hint("look"), &told);
     assert!(error.failure().hint.as_ref().unwrap().starts_with(&short[0]), "{error}");
 }
 
@@ -312,7 +312,7 @@ fn a_wait_ends_when_all_its_conditions_hold() {
     let mut node = running(Role::Primary);
     node.senders =
         vec![sender("10.0.0.2", "streaming", Some(100)), sender("10.0.0.20", "catchup", Some(9_000))];
-    let lacks = |value| missing(&node, &wait(value));
+    let lacks = |value| unmet_condition(&node, &wait(value));
     assert_eq!(lacks(json!({})), None);
     assert_eq!(lacks(json!({"role": "primary", "db_state": "normal", "peer_count": 1})), None);
     assert_eq!(lacks(json!({"peer_count": 2})).unwrap(), "1 of 2 receivers stream");
@@ -325,19 +325,19 @@ fn a_wait_ends_when_all_its_conditions_hold() {
     assert_eq!(lacks(json!({"peers": ["10.0.0.2"], "max_lag_bytes": 100})), None);
     node.senders[0].sync_state = Some("quorum".to_owned());
     node.senders[1].sync_state = Some("quorum".to_owned());
-    let lacks = |value| missing(&node, &wait(value));
+    let lacks = |value| unmet_condition(&node, &wait(value));
     assert_eq!(lacks(json!({"sync_peers": ["10.0.0.2"]})), None);
     assert_eq!(
         lacks(json!({"sync_peers": ["10.0.0.20"]})).unwrap(),
         "10.0.0.20 does not count for synchronous_standby_names yet"
     );
     node.senders[0].sync_state = Some("async".to_owned());
-    assert!(missing(&node, &wait(json!({"sync_peers": ["10.0.0.2"]}))).is_some());
-    let lacks = |value| missing(&node, &wait(value));
+    assert!(unmet_condition(&node, &wait(json!({"sync_peers": ["10.0.0.2"]}))).is_some());
+    let lacks = |value| unmet_condition(&node, &wait(value));
     // A condition on standbys needs standbys.
     for role in [Role::Primary, Role::Normal] {
         let alone = running(role);
-        let lacks = |value| missing(&alone, &wait(value));
+        let lacks = |value| unmet_condition(&alone, &wait(value));
         assert_eq!(
             lacks(json!({"max_lag_bytes": 100})).unwrap(),
             "no standby streams from it whose lag could be told"
@@ -347,16 +347,16 @@ fn a_wait_ends_when_all_its_conditions_hold() {
     }
     let mut catching = running(Role::Primary);
     catching.senders = vec![sender("10.0.0.20", "catchup", Some(0))];
-    assert!(missing(&catching, &wait(json!({"max_lag_bytes": 100}))).is_some());
+    assert!(unmet_condition(&catching, &wait(json!({"max_lag_bytes": 100}))).is_some());
     assert_eq!(lacks(json!({"role": "standby"})).unwrap(), "it is primary, not yet standby");
 
     let mut unheard = running(Role::Primary);
     unheard.answered = false;
-    assert!(missing(&unheard, &wait(json!({"db_state": "normal"}))).is_some());
+    assert!(unmet_condition(&unheard, &wait(json!({"db_state": "normal"}))).is_some());
     let mut lonely = running(Role::Standby);
     lonely.receiver = None;
-    assert!(missing(&lonely, &wait(json!({"max_lag_bytes": 1}))).is_some());
-    assert!(missing(&stopped(Role::Standby), &wait(json!({}))).is_some());
+    assert!(unmet_condition(&lonely, &wait(json!({"max_lag_bytes": 1}))).is_some());
+    assert!(unmet_condition(&stopped(Role::Standby), &wait(json!({}))).is_some());
 }
 
 #[test]
@@ -562,7 +562,7 @@ fn a_primary_that_starts_says_whom_it_could_not_ask() {
     let present = at_0x5000(stopped(Role::Primary), unclear);
     let told = |value| {
         let args = args(value);
-        unasked(&present, &args, &plan(&present, &args).unwrap())
+        unclear_peer_warnings(&present, &args, &plan(&present, &args).unwrap())
     };
     assert!(told(json!({"state": "started"}))[0].contains("no pg_hba.conf entry"));
     assert!(told(json!({"state": "standby"})).is_empty());

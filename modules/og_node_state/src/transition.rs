@@ -60,7 +60,7 @@ pub enum Refusal<'a> {
     PeersSilent(&'a ChannelPeer),
     /// Somebody holds more of the log.
     HoldsLess {
-        /// Who.
+        /// The peer.
         peer: &'a ChannelPeer,
         /// Up to where.
         theirs: Lsn,
@@ -69,9 +69,9 @@ pub enum Refusal<'a> {
     },
     /// Somebody has followed a newer primary.
     OlderTerm {
-        /// Who.
+        /// The peer.
         peer: &'a ChannelPeer,
-        /// The term of his primary.
+        /// The term of its primary.
         theirs: u64,
         /// The newest term that this node knows.
         own: u64,
@@ -89,7 +89,7 @@ pub enum Refusal<'a> {
 }
 
 /// So much log is replayed in seconds; more keeps everybody waiting, for the old primary is none any more meanwhile.
-pub const MOST_LAG: Bytes = Bytes::new(128 << 20);
+pub const MAX_SWITCHOVER_LAG: Bytes = Bytes::new(128 << 20);
 
 /// Whether a server of this role takes writes. Of a role that nobody knows it cannot be excluded: so starts a data
 /// directory that never ran.
@@ -98,7 +98,7 @@ pub fn leads(role: Role) -> bool {
     matches!(role, Role::Primary | Role::Normal | Role::Unknown)
 }
 
-/// The table.
+/// Judges whether a change of role is allowed: the safety table.
 ///
 /// * Who leads already, or led when it last ran, may come back as that, unless another primary is seen or somebody holds
 ///   more. Peers that do not answer keep it from nothing, else a cluster could not be started; but an unattended start waits
@@ -120,7 +120,7 @@ pub fn judge<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
         return match primaries.nth(1) {
             Some(second) => Err(Refusal::SecondPrimary(second)),
             None if !change.streams => Err(Refusal::NotStreaming),
-            None if change.lag_bytes > MOST_LAG => Err(Refusal::Lagging(change.lag_bytes)),
+            None if change.lag_bytes > MAX_SWITCHOVER_LAG => Err(Refusal::Lagging(change.lag_bytes)),
             None => Ok(()),
         };
     }
@@ -128,20 +128,20 @@ pub fn judge<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
         return Err(Refusal::SecondPrimary(other));
     }
     if !leads(change.is) {
-        primary_is_gone(change)?;
+        check_primary_is_dead(change)?;
         if change.left_behind {
             return Err(Refusal::LeftBehind);
         }
     }
-    nobody_holds_more(change)?;
+    check_holds_most(change)?;
     // A single server may have been a primary that lost its channels; a standby that starts may call itself one for a moment.
     let is_silent = |peer: &&ChannelPeer| !peer.tells_its_role() || peer.is_single();
     let silent = change.peers.iter().find(is_silent).filter(|_| change.unattended);
     silent.map_or(Ok(()), |peer| Err(Refusal::PeersSilent(peer)))
 }
 
-fn primary_is_gone<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
-    let unclear = unclear(change.peers).next();
+fn check_primary_is_dead<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
+    let unclear = unclear_peers(change.peers).next();
     let why = match unclear {
         Some(peer) => peer.words(),
         None if change.receives => "this standby still receives from it".to_owned(),
@@ -152,7 +152,7 @@ fn primary_is_gone<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
 }
 
 /// The peers at which something listens that does not tell what it is.
-pub fn unclear(peers: &[ChannelPeer]) -> impl Iterator<Item = &ChannelPeer> {
+pub fn unclear_peers(peers: &[ChannelPeer]) -> impl Iterator<Item = &ChannelPeer> {
     peers.iter().filter(|peer| match peer.found {
         Found::Reserved(_) => true,
         Found::Server { role, .. } => role == Role::Unknown,
@@ -161,7 +161,7 @@ pub fn unclear(peers: &[ChannelPeer]) -> impl Iterator<Item = &ChannelPeer> {
 }
 
 /// Positions and terms can be compared only within one system.
-fn nobody_holds_more<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
+fn check_holds_most<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
     let mut most: Option<(Lsn, &ChannelPeer)> = None;
     for peer in change.peers {
         let Found::Server { system_id, lsn, term, .. } = peer.found else { continue };
@@ -203,7 +203,7 @@ impl Refusal<'_> {
         Reason::Lagging,
     ];
 
-    /// The word for programs.
+    /// Returns the reason of the error.
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
@@ -220,7 +220,7 @@ impl Refusal<'_> {
         }
     }
 
-    /// As the call fails with it.
+    /// Converts the refusal into the error of the call.
     #[must_use]
     pub fn into_error(self, change: &Change<'_>, node: &str) -> Error {
         let reason = self.reason();

@@ -14,34 +14,34 @@ use og_common::protocol::{Call, Error, ErrorKind, Reason};
 use crate::act;
 use crate::args::{Args, State};
 use crate::plan::{Present, Step, leads_when_started};
-use crate::{look, managed};
+use crate::{inspect, managed};
 
 /// The mark of a start that waits, in the data directory.
-const MARK: &str = "og_unattended.lock";
+const WAIT_MARK_FILE: &str = "og_unattended.lock";
 /// The poll interval.
-const INTERVAL: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// So long the others must agree: twice as long as a failover looks for the old primary, which this node may be.
-const AGREEMENT: Duration = Duration::from_secs(10);
+const AGREEMENT_PERIOD: Duration = Duration::from_secs(10);
 /// So long another primary is looked for after the start.
-const WATCH: Duration = Duration::from_secs(60);
+const WATCH_PERIOD: Duration = Duration::from_secs(60);
 
-/// The mark of this node.
-fn mark_of(node: &ServerNode) -> PathBuf {
-    node.data_dir.join(MARK)
+/// Returns the path of the mark of this node.
+fn mark_path(node: &ServerNode) -> PathBuf {
+    node.data_dir.join(WAIT_MARK_FILE)
 }
 
 /// Whether a start of the node waits, which may start it any time.
 #[must_use]
 pub fn is_waiting(data_dir: &Path) -> bool {
-    MarkLock::is_held(&data_dir.join(MARK))
+    MarkLock::is_held(&data_dir.join(WAIT_MARK_FILE))
 }
 
-/// Ends a start that waits, which notices it at its next look, and before it starts anything.
+/// Ends a start that waits, which notices it at its next poll, and before it starts anything.
 ///
 /// # Errors
 /// `io`.
 pub fn end_wait(data_dir: &Path) -> Result<(), Error> {
-    let mark = data_dir.join(MARK);
+    let mark = data_dir.join(WAIT_MARK_FILE);
     match std::fs::remove_file(&mark) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", &mark, &e)),
         _ => Ok(()),
@@ -50,20 +50,20 @@ pub fn end_wait(data_dir: &Path) -> Result<(), Error> {
 
 /// The wait of an unattended start.
 #[derive(Debug)]
-pub struct Wait {
+pub struct UnattendedWait {
     mark: PathBuf,
     lock: MarkLock,
     told: String,
     agreed_since: Option<Instant>,
 }
 
-impl Wait {
-    /// Begins it; one wait of a node at a time.
+impl UnattendedWait {
+    /// Begins the wait; a node has one at a time.
     ///
     /// # Errors
     /// `busy` while another one waits; `io`.
     pub async fn begin(call: &Call, node: &ServerNode) -> Result<Self, Error> {
-        let mark = mark_of(node);
+        let mark = mark_path(node);
         let lock = MarkLock::acquire(&mark, call).await?;
         Ok(Self { mark, lock, told: String::new(), agreed_since: None })
     }
@@ -78,37 +78,37 @@ impl Wait {
     ///
     /// # Errors
     /// Those of the plan, but that the others do not answer.
-    pub async fn until_ready(
+    pub async fn wait_until_ready(
         &mut self,
         call: &Call,
         node: &ServerNode,
         args: &Args,
     ) -> Result<(Present, Vec<Step>), Error> {
         loop {
-            let mut present = look(call, node, args).await?;
+            let mut present = inspect(call, node, args).await?;
             if self.is_ended() {
                 return Ok((present, Vec::new()));
             }
             match managed::plan_by_means(call, node, args, &mut present).await {
                 Err(e) if is_passing(&e) => {
                     self.agreed_since = None;
-                    self.tell(call, &e.failure().detail);
+                    self.record_wait(call, &e.failure().detail);
                 }
                 Ok(steps)
                     if !steps.is_empty() && leads_when_started(&present, args) && present.has_channel =>
                 {
                     let since = *self.agreed_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() >= AGREEMENT {
+                    if since.elapsed() >= AGREEMENT_PERIOD {
                         return Ok((present, steps));
                     }
-                    self.tell(
+                    self.record_wait(
                         call,
                         "all others answer and none is primary; looking once more before the start",
                     );
                 }
                 planned => return Ok((present, planned?)),
             }
-            tokio::time::sleep(INTERVAL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -116,17 +116,17 @@ impl Wait {
     ///
     /// # Errors
     /// The error, where waiting does not help.
-    pub async fn go_on_after(&mut self, call: &Call, error: Error) -> Result<(), Error> {
+    pub async fn continue_after(&mut self, call: &Call, error: Error) -> Result<(), Error> {
         if !is_passing(&error) {
             return Err(error);
         }
         self.agreed_since = None;
-        self.tell(call, &error.failure().detail);
-        tokio::time::sleep(INTERVAL).await;
+        self.record_wait(call, &error.failure().detail);
+        tokio::time::sleep(POLL_INTERVAL).await;
         Ok(())
     }
 
-    fn tell(&mut self, call: &Call, seen: &str) {
+    fn record_wait(&mut self, call: &Call, seen: &str) {
         if self.told != seen {
             tracing::info!("waiting: {seen}");
             seen.clone_into(&mut self.told);
@@ -135,7 +135,7 @@ impl Wait {
     }
 }
 
-impl Drop for Wait {
+impl Drop for UnattendedWait {
     fn drop(&mut self) {
         if !self.is_ended() {
             // One that stays is held by nobody, and taken by the next start.
@@ -150,18 +150,18 @@ fn is_passing(error: &Error) -> bool {
         || error.kind() == ErrorKind::Busy && error.failure().reason == Some(Reason::LockHeld)
 }
 
-/// Looks for another primary for a while after a start as primary, and stops the server when there is one. A look that fails
-/// tells nothing.
+/// Looks for another primary for a while after a start as primary, and stops the server when there is one. A failed poll
+/// is ignored.
 ///
 /// # Errors
 /// `refused` when it was stopped; those of the stop.
 pub async fn watch(call: &Call, node: &ServerNode, args: &Args) -> Result<(), Error> {
-    let end = Instant::now() + WATCH;
+    let end = Instant::now() + WATCH_PERIOD;
     while Instant::now() < end {
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         let Some(other) = second_primary(call, node).await else { continue };
         // In a switchover both may be seen for a moment.
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         if second_primary(call, node).await.is_none() {
             continue;
         }

@@ -66,7 +66,7 @@ fn calls() -> Vec<Args> {
     calls.into_iter().map(|call| serde_json::from_value(call).unwrap()).collect()
 }
 
-/// What this node can be: running or not, role, the role of its last start, how it fares, its log.
+/// What this node can be: running or not, role, the role of its last start, its server state, its log.
 fn nodes() -> Vec<Present> {
     let roles = [
         Role::Primary,
@@ -79,7 +79,7 @@ fn nodes() -> Vec<Present> {
     ];
     let starts =
         [None, Some(Role::Primary), Some(Role::Standby), Some(Role::CascadeStandby), Some(Role::Pending)];
-    let fares = [
+    let states = [
         (DbState::Normal, true, ""),
         (DbState::NeedRepair, false, "Disconnected"),
         (DbState::NeedRepair, false, "WAL segment removed"),
@@ -88,7 +88,7 @@ fn nodes() -> Vec<Present> {
     for running in [false, true] {
         for role in roles {
             for started_as in starts {
-                for (db_state, receives, detail) in fares {
+                for (db_state, receives, detail) in states {
                     for lsn in [None, Some(Lsn::new(OWN))] {
                         for has_channel in [false, true] {
                             let node = NodeState {
