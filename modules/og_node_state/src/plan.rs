@@ -64,17 +64,17 @@ impl Step {
     #[must_use]
     pub fn goes_on(self) -> Option<&'static str> {
         match self {
-            Self::Cm(_) => {
-                Some("CM goes on with it: look with state: query and cm_view: true before anything else")
-            }
-            Self::Start(_) => {
-                Some("the server comes up all the same: look with state: query, or wait for it")
-            }
-            Self::Stop => Some("the server goes on stopping: look with state: query, and call again"),
-            Self::Switchover | Self::Failover => Some(
-                "the server goes on with it: look at this node and at the old primary (state: query) before anything else",
+            Self::Cm(_) => Some(
+                "CM goes on with it: inspect it with state: query and cm_view: true before anything else",
             ),
-            Self::Notify(_) => Some("the server takes its role all the same: look with state: query"),
+            Self::Start(_) => {
+                Some("the server comes up all the same: inspect it with state: query, or wait for it")
+            }
+            Self::Stop => Some("the server goes on stopping: inspect it with state: query, and call again"),
+            Self::Switchover | Self::Failover => Some(
+                "the server goes on with it: inspect this node and the old primary (state: query) before anything else",
+            ),
+            Self::Notify(_) => Some("the server takes its role all the same: inspect it with state: query"),
             Self::Reload | Self::EndWait => None,
         }
     }

@@ -285,7 +285,7 @@ impl Refusal<'_> {
             Self::LeftBehind => (
                 format!(
                     "the standby had ceased to follow before the primary was lost ({node}); its log ends at {}",
-                    change.log.lsn.map_or_else(|| "an unknown place".to_owned(), |lsn| lsn.to_string())
+                    change.log.lsn.map_or_else(|| "an unknown LSN".to_owned(), |lsn| lsn.to_string())
                 ),
                 "make another standby primary; force: true takes this one, and what was written since is lost".to_owned(),
             ),

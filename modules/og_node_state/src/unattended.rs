@@ -103,7 +103,7 @@ impl UnattendedWait {
                     }
                     self.record_wait(
                         call,
-                        "all others answer and none is primary; looking once more before the start",
+                        "all others answer and none is primary; inspecting once more before the start",
                     );
                 }
                 planned => return Ok((present, planned?)),
@@ -182,7 +182,7 @@ async fn second_primary(call: &Call, node: &ServerNode) -> Option<String> {
     let own = match node.query(call).await {
         Ok(own) => own,
         Err(e) => {
-            tracing::warn!("the server is not looked at: {e}");
+            tracing::warn!("the server cannot be inspected: {e}");
             return None;
         }
     };
