@@ -16,23 +16,23 @@ use crate::cause::{Cause, closed_source, find_cause};
 use crate::log;
 use crate::plan::{self, Plan};
 
-/// Between two looks.
-pub(crate) const INTERVAL: Duration = Duration::from_millis(200);
+/// The poll interval.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Walking through a large data directory costs, so it is done seldom.
-const WALK: Duration = Duration::from_secs(15);
+const SIZE_POLL_INTERVAL: Duration = Duration::from_secs(15);
 /// How long a standby may say that it needs repair after its start, before it is believed.
-const SETTLING: Duration = Duration::from_secs(60);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a build that is not waited for is watched: one that cannot begin says so at once.
-const FIRST: Duration = Duration::from_secs(2);
+const FAILED_START_PERIOD: Duration = Duration::from_secs(2);
 
 /// What it takes to end a build before the call's own end.
-const LAST: Duration = Duration::from_millis(900);
+const END_RESERVE: Duration = Duration::from_millis(900);
 /// What to do about a build that was ended.
-const GIVEN_UP: &str = "the same call again begins anew; raise timeout or stall_timeout when the primary is merely slow, \
+const STALLED_HINT: &str = "the same call again begins anew; raise timeout or stall_timeout when the primary is merely slow, \
     or use wait: false";
 
 /// What to do about a build that CM does.
-const CM_GOES_ON: &str = "CM goes on with it, and builds until the standby follows: look with state: query, and at the log \
+const CM_BUILD_HINT: &str = "CM goes on with it, and builds until the standby follows: look with state: query, and at the log \
     of cm_agent; raise timeout or stall_timeout when the primary is merely slow, or use wait: false";
 
 /// Builds, and fills in what came of it.
@@ -45,7 +45,7 @@ pub async fn build(
 ) -> Result<(), Error> {
     let path = log::path(&node.data_dir);
     let server_log = node.watch_log();
-    let file = log::begin(&path)?;
+    let file = log::create_log(&path)?;
     output.log_file = Some(path.display().to_string());
     let begun = Instant::now();
     let server = node.running_pid();
@@ -64,14 +64,14 @@ pub async fn build(
         if let Some(rc) = running.try_wait()? {
             break rc;
         }
-        if !args.wait && (begun.elapsed() >= FIRST || node.build().is_some_and(|b| b.running)) {
+        if !args.wait && (begun.elapsed() >= FAILED_START_PERIOD || node.build().is_some_and(|b| b.running)) {
             running.detach();
             output.build_status = Status::Running;
             return Ok(());
         }
         // cm_ctl prints a dot each second, whatever the build does.
         let stalls = watch.watch_build(call, node, (!by_cm).then_some(path.as_path()));
-        let late = call.deadline.is_some_and(|end| Instant::now() + LAST >= end);
+        let late = call.deadline.is_some_and(|end| Instant::now() + END_RESERVE >= end);
         if stalls || late {
             let words = log::last_words(&log::read_tail(&path), 3).join("; ");
             let cmd = running.cmd.clone();
@@ -83,7 +83,7 @@ pub async fn build(
             } else {
                 format!("the build was ended by the call's timeout; {}", call.last_seen())
             };
-            let hint = if by_cm { CM_GOES_ON } else { GIVEN_UP };
+            let hint = if by_cm { CM_BUILD_HINT } else { STALLED_HINT };
             let mut error =
                 Error::new(ErrorKind::Timeout, format!("{why}; its last words: {words}")).hint(hint);
             if let Some(Cause { reason: Some(reason), detail, hint }) =
@@ -93,7 +93,7 @@ pub async fn build(
             }
             return Err(error.with_command(record(cmd, -1, &path)));
         }
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     };
     output.bytes_copied = Bytes::new(watch.done_kb * 1024);
     let text = log::read_tail(&path);
@@ -189,13 +189,13 @@ async fn wait_until_streaming(
             return Ok(state);
         }
         let needs_repair = state.db_state == DbState::NeedRepair || !state.answered;
-        if needs_repair && begun.elapsed() > SETTLING.min(Duration::from_secs(args.stall_timeout)) {
+        if needs_repair && begun.elapsed() > SETTLE_TIMEOUT.min(Duration::from_secs(args.stall_timeout)) {
             return Ok(state);
         }
         if watch.is_stalled(&format!("{} {:?}", state.db_state, state.lsn)) {
             return Ok(state);
         }
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -244,7 +244,7 @@ impl Watch {
         let done_kb = node.state_file().map_or(0, |file| file.build.done_kb);
         self.done_kb = self.done_kb.max(done_kb);
         let said = log.and_then(|log| std::fs::metadata(log).ok()).map_or(0, |m| m.len());
-        if self.since.elapsed() > WALK && self.walked.elapsed() > WALK {
+        if self.since.elapsed() > SIZE_POLL_INTERVAL && self.walked.elapsed() > SIZE_POLL_INTERVAL {
             self.size = directory_size(&node.data_dir);
             self.walked = Instant::now();
         }

@@ -6,12 +6,12 @@ use og_common::gauss::source::Source;
 use og_common::protocol::{Bytes, Error, Reason};
 
 /// What to do where WAL senders are short.
-pub const RAISE: &str =
+pub const RAISE_SENDERS_HINT: &str =
     "raise max_wal_senders on the primary and restart it, or wait until other builds have ended";
 /// What to do where the source does not let the node in.
-const LET_IN: &str = "does the primary name this node in a replconninfo (og_replconninfo), and let its address in by pg_hba.conf (og_hba)?";
+const ADMISSION_HINT: &str = "does the primary name this node in a replconninfo (og_replconninfo), and let its address in by pg_hba.conf (og_hba)?";
 /// Less than this is a full disk: a segment of the log is as large.
-const FULL: Bytes = Bytes::new(16 << 20);
+const DISK_FULL_BELOW: Bytes = Bytes::new(16 << 20);
 
 /// Why a build failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct Cause {
 /// `free`: what is free where the data directory is.
 #[must_use]
 pub fn find_cause(words: &str, source: &Source, free: Option<Bytes>) -> Option<Cause> {
-    if is_out_of_room(words) || free.is_some_and(|free| free < FULL) {
+    if is_out_of_room(words) || free.is_some_and(|free| free < DISK_FULL_BELOW) {
         let free = free.map_or_else(String::new, |free| format!(" ({free} are free)"));
         return Some(Cause {
             reason: Some(Reason::DiskFull),
@@ -43,7 +43,7 @@ pub fn find_cause(words: &str, source: &Source, free: Option<Bytes>) -> Option<C
         return Some(Cause {
             reason: Some(Reason::NotEnoughWalSenders),
             detail: no_senders_error(source).failure().detail.clone(),
-            hint: RAISE.to_owned(),
+            hint: RAISE_SENDERS_HINT.to_owned(),
         });
     }
     if let Some(said) = [refusal, words].into_iter().find(|text| says_not_let_in(text)) {
@@ -51,7 +51,7 @@ pub fn find_cause(words: &str, source: &Source, free: Option<Bytes>) -> Option<C
         return Some(Cause {
             reason: None,
             detail: format!("{} does not let this node in: {line}", source.address),
-            hint: LET_IN.to_owned(),
+            hint: ADMISSION_HINT.to_owned(),
         });
     }
     (!refusal.is_empty()).then(|| Cause {
@@ -116,8 +116,8 @@ pub fn unreachable_hint(peers: &[ChannelPeer]) -> String {
     let silent = peers.iter().any(|peer| matches!(peer.found, Found::Silent(_)));
     match () {
         () if peers.is_empty() => "give the node a channel to its primary first: og_replconninfo".to_owned(),
-        () if reserved(says_senders_full) => RAISE.to_owned(),
-        () if reserved(says_not_let_in) => LET_IN.to_owned(),
+        () if reserved(says_senders_full) => RAISE_SENDERS_HINT.to_owned(),
+        () if reserved(says_not_let_in) => ADMISSION_HINT.to_owned(),
         () if silent => "start the primary, or correct the channels (og_replconninfo)".to_owned(),
         () => "make a node the primary first (og_node_state with state primary there)".to_owned(),
     }

@@ -11,7 +11,7 @@ use og_common::protocol::{Bytes, Call, Error, ErrorKind, Lsn, Reason, Report, ru
 use crate::args::{Args, Output};
 
 /// What stays free beside the copy: sixteen segments, for a server on the same file system goes on writing its log.
-const MARGIN: Bytes = Bytes::new(256 << 20);
+const RESERVED_SPACE: Bytes = Bytes::new(256 << 20);
 
 /// Copies the segments of the log that go from `keep_from` to the log's end into a folder beside the data directory.
 ///
@@ -25,7 +25,7 @@ pub async fn keep_log(call: &Call, node: &ServerNode, args: &Args) -> Result<Rep
     };
     let _lock = if call.check { None } else { Some(NodeLock::acquire(&node.data_dir, call).await?) };
     let mut output = Output { node: node.query(call).await?, ..Output::default() };
-    is_still(&output.node)?;
+    check_stopped(&output.node)?;
     let end = node.log_position(call).await.lsn.unwrap_or_default();
     let dir = node.data_dir.clone();
     let control = node.control();
@@ -50,7 +50,7 @@ pub async fn keep_log(call: &Call, node: &ServerNode, args: &Args) -> Result<Rep
         return Ok(Report::unchanged(format!("keeps {what}"), output));
     }
     let parent = target.parent().unwrap_or(Path::new("/"));
-    has_room(parent, free_space(parent)?, bytes)?;
+    check_space(parent, free_space(parent)?, bytes)?;
     let msg = if call.check { format!("would keep {what}") } else { format!("keeps {what}") };
     if !call.check {
         run_blocking(move || copy(&files, &target)).await??;
@@ -59,7 +59,7 @@ pub async fn keep_log(call: &Call, node: &ServerNode, args: &Args) -> Result<Rep
 }
 
 /// Refuses a server that writes: a copy of a log that changes is none.
-fn is_still(state: &NodeState) -> Result<(), Error> {
+fn check_stopped(state: &NodeState) -> Result<(), Error> {
     if !state.running || state.role.is_following() || state.role == Role::Pending {
         return Ok(());
     }
@@ -68,8 +68,8 @@ fn is_still(state: &NodeState) -> Result<(), Error> {
 }
 
 /// Refuses a copy for which there is no room.
-fn has_room(folder: &Path, free: Bytes, bytes: Bytes) -> Result<(), Error> {
-    if free >= bytes.saturating_add(MARGIN) {
+fn check_space(folder: &Path, free: Bytes, bytes: Bytes) -> Result<(), Error> {
+    if free >= bytes.saturating_add(RESERVED_SPACE) {
         return Ok(());
     }
     let detail = format!("{} has {free} left, and the copy of the log takes {bytes}", folder.display());
@@ -158,12 +158,12 @@ mod tests {
             (false, Role::Primary, true),
         ] {
             let state = NodeState { running, role, ..NodeState::default() };
-            assert_eq!(is_still(&state).is_ok(), may, "{running} {role}");
+            assert_eq!(check_stopped(&state).is_ok(), may, "{running} {role}");
         }
         let folder = Path::new("/d");
         let copy = Bytes::new(1000);
-        assert!(has_room(folder, copy.saturating_add(MARGIN), copy).is_ok());
-        let failure = has_room(folder, Bytes::new(999).saturating_add(MARGIN), copy).unwrap_err();
+        assert!(check_space(folder, copy.saturating_add(RESERVED_SPACE), copy).is_ok());
+        let failure = check_space(folder, Bytes::new(999).saturating_add(RESERVED_SPACE), copy).unwrap_err();
         assert_eq!(failure.failure().reason, Some(Reason::DiskFull));
     }
 

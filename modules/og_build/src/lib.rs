@@ -144,14 +144,14 @@ fn message(output: &Output, plan: Option<&Plan>, check: bool) -> String {
 }
 
 /// How long a standby is given to find its primary again, before it is believed to need a build.
-const RECOVERY: Duration = Duration::from_secs(8);
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(8);
 
 async fn inspect(call: &Call, node: &ServerNode, args: &Args) -> Result<Present, Error> {
     let mut state = node.query(call).await?;
-    let end = Instant::now() + RECOVERY;
+    let end = Instant::now() + RECOVERY_TIMEOUT;
     while plan::may_recover(&state, args) && Instant::now() < end {
         call.record_seen(format!("it may yet find its primary: {}", state.words()));
-        tokio::time::sleep(act::INTERVAL).await;
+        tokio::time::sleep(act::POLL_INTERVAL).await;
         state = node.query(call).await?;
     }
     let room = match args.min_free {

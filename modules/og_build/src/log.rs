@@ -12,7 +12,7 @@ use og_common::protocol::Error;
 use crate::args::Status;
 
 /// How much of the end is looked at.
-const TAIL: u64 = 256 * 1024;
+const TAIL_BYTES: u64 = 256 * 1024;
 
 /// The log of the last build of this data directory, in the OS user's cache: a build empties the data directory, and
 /// nobody else may write where we do.
@@ -21,11 +21,11 @@ pub fn path(data_dir: &Path) -> PathBuf {
     Environment::cache_file("og_build", data_dir, "log")
 }
 
-/// Begins a new log, readable by the owner alone.
+/// Creates a new log, readable by the owner alone.
 ///
 /// # Errors
 /// `permission` or `io`.
-pub fn begin(path: &Path) -> Result<File, Error> {
+pub fn create_log(path: &Path) -> Result<File, Error> {
     if let Some(dir) = path.parent() {
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -52,9 +52,9 @@ pub fn read_tail(path: &Path) -> String {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
         let mut bytes = Vec::new();
-        file.take(TAIL).read_to_end(&mut bytes)?;
+        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     last_states(&String::from_utf8_lossy(&read().unwrap_or_default()))

@@ -140,7 +140,7 @@ fn check_senders_left(present: &Present, mode: BuildMode) -> Result<(), Error> {
         return Ok(());
     }
     Err(cause::no_senders_error(&present.source)
-        .hint(format!("{}; force: true tries all the same", cause::RAISE)))
+        .hint(format!("{}; force: true tries all the same", cause::RAISE_SENDERS_HINT)))
 }
 
 /// Whether the node needs no build, whatever its peers are. One that is behind and catches up needs none.

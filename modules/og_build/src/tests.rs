@@ -352,7 +352,7 @@ fn a_build_that_ended_without_saying_so_is_told_as_failed() {
     let fake = Fake::new("exit 1");
     let path = log::path(fake.call.common.data_dir.as_ref().unwrap());
     let words = "[t][1][n][gs_ctl]: could not connect to server.\n";
-    log::begin(&path).unwrap().write_all(words.as_bytes()).unwrap();
+    log::create_log(&path).unwrap().write_all(words.as_bytes()).unwrap();
     let report = fake.run(json!({"state": "query"})).unwrap();
     assert_eq!(report.output.build_status, Status::Failed);
     assert_eq!(report.output.last_words, ["could not connect to server."]);
