@@ -117,7 +117,7 @@ fn decode(content: &str, offset: u64, size: u64) -> Result<Vec<u8>, Error> {
 }
 
 /// What has the target's name.
-enum There {
+enum TargetState {
     /// Nothing, or a file of another content.
     Other,
     /// The content, with this mode.
@@ -130,11 +130,11 @@ pub(crate) async fn receive(call: &Call, args: &Args) -> Result<Report<Output>, 
     let parent = wanted.path.parent().unwrap_or(Path::new("/"));
     let (folder, missing) = OwnFolder::reach(parent)?;
     let (received, there) = if missing.is_empty() {
-        (folder.file_size(&wanted.part())?.unwrap_or_default(), look(&folder, &wanted).await?)
+        (folder.file_size(&wanted.part())?.unwrap_or_default(), inspect_target(&folder, &wanted).await?)
     } else {
-        (0, There::Other)
+        (0, TargetState::Other)
     };
-    if let There::Content(file, mode) = there {
+    if let TargetState::Content(file, mode) = there {
         return set_mode(call, &wanted, &file, mode);
     }
     let action = format!("receive {} ({})", wanted.path.display(), Bytes::new(wanted.size));
@@ -149,7 +149,7 @@ pub(crate) async fn receive(call: &Call, args: &Args) -> Result<Report<Output>, 
     let folder = folder.create(&missing, 0o700)?;
     let mut part = folder.lock_file(&wanted.part(), call).await?;
     // Another sender of the same content may have finished it while this one waited.
-    if let There::Content(file, mode) = look(&folder, &wanted).await? {
+    if let TargetState::Content(file, mode) = inspect_target(&folder, &wanted).await? {
         folder.remove(&wanted.part())?;
         return set_mode(call, &wanted, &file, mode);
     }
@@ -158,19 +158,19 @@ pub(crate) async fn receive(call: &Call, args: &Args) -> Result<Report<Output>, 
     Ok(Report::new(vec![action], format!("{} is there", wanted.path.display()), wanted.output(None)))
 }
 
-/// Looks at what has the target's name; what could not be replaced is refused at once.
-async fn look(folder: &OwnFolder, wanted: &Wanted<'_>) -> Result<There, Error> {
-    let Some(file) = folder.open_file(wanted.name)? else { return Ok(There::Other) };
+/// Inspects what has the target's name; what could not be replaced is refused at once.
+async fn inspect_target(folder: &OwnFolder, wanted: &Wanted<'_>) -> Result<TargetState, Error> {
+    let Some(file) = folder.open_file(wanted.name)? else { return Ok(TargetState::Other) };
     let fail = |e: std::io::Error| Error::io("look at", wanted.path, &e);
     let meta = file.metadata().map_err(fail)?;
     if meta.len() != wanted.size {
-        return Ok(There::Other);
+        return Ok(TargetState::Other);
     }
     let own = file.try_clone().map_err(fail)?;
     if files::sha256_of(own, wanted.path).await? != wanted.sha256 {
-        return Ok(There::Other);
+        return Ok(TargetState::Other);
     }
-    Ok(There::Content(file, meta.permissions().mode() & 0o7777))
+    Ok(TargetState::Content(file, meta.permissions().mode() & 0o7777))
 }
 
 fn set_mode(call: &Call, wanted: &Wanted<'_>, file: &File, mode: u32) -> Result<Report<Output>, Error> {
