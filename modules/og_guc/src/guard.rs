@@ -17,13 +17,13 @@ use crate::args::Args;
 use crate::plan::{Plan, STANDBY_NAMES};
 
 /// How long a standby may take to come back, after a reload of the channels.
-const PATIENCE: Duration = Duration::from_secs(4);
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 /// Lets commits go on when nobody is there whom they would wait for.
 const MOST_AVAILABLE: &str = "most_available_sync";
-/// Between two looks.
-const INTERVAL: Duration = Duration::from_millis(200);
+/// The poll interval.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Refuses what would do harm; returns what is only to be looked at.
+/// Refuses a change that makes commits wait or sets a limit below the primary's; returns warnings.
 ///
 /// # Errors
 /// `refused`, unless `force`.
@@ -73,7 +73,7 @@ pub async fn check(
 ///
 /// # Errors
 /// `refused`, unless `force`; `bad_args` for a channel.
-pub async fn release(call: &Call, node: &ServerNode, plan: &Plan, force: bool) -> Result<(), Error> {
+pub async fn check_release(call: &Call, node: &ServerNode, plan: &Plan, force: bool) -> Result<(), Error> {
     for name in &plan.changed {
         let lower = name.to_ascii_lowercase();
         let Some(Some(value)) = plan.after.get(name) else { continue };
@@ -177,17 +177,17 @@ async fn find_commit_waits(
         // A server that cannot be asked cannot be told of the change either, and says so then.
         let mut streaming = node.streaming_standbys(call).await.ok()?;
         streaming.extend_from_slice(foreseen);
-        let (Waits::Already(words) | Waits::Now(words)) = &commit_waits(old, new, &streaming)?;
+        let (Waits::Already(words) | Waits::Now(words)) = &find_waits(old, new, &streaming)?;
         call.record_seen(words.clone());
-        if begun.elapsed() >= PATIENCE {
-            return commit_waits(old, new, &streaming);
+        if begun.elapsed() >= RECONNECT_TIMEOUT {
+            return find_waits(old, new, &streaming);
         }
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
 /// What the new file makes of commits on a primary, when the standbys of these names stream.
-fn commit_waits(old: &ConfFile, new: &ConfFile, streaming: &[String]) -> Option<Waits> {
+fn find_waits(old: &ConfFile, new: &ConfFile, streaming: &[String]) -> Option<Waits> {
     let missing = awaited_names(new).missing(streaming)?;
     let words = format!("commits would wait for ever: {missing}");
     let already = awaited_names(old).missing(streaming).is_some();
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn commits_do_not_begin_to_wait_without_a_word() {
         let file = |text: &str| ConfFile::parse(text.as_bytes());
-        let found = |old: &str, new: &str| commit_waits(&file(old), &file(new), &["dn_6002".to_owned()]);
+        let found = |old: &str, new: &str| find_waits(&file(old), &file(new), &["dn_6002".to_owned()]);
         let (on, off) = ("most_available_sync = on\n", "most_available_sync = off\n");
         let (served, not) =
             ("synchronous_standby_names = 'dn_6002'\n", "synchronous_standby_names = 'dn_6003'\n");

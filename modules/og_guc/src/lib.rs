@@ -138,7 +138,7 @@ async fn query(
     let mut output = Output { before: values.clone(), after: values, ..Output::default() };
     if node.running_pid().is_some() {
         let asked: Vec<String> = output.after.keys().cloned().collect();
-        match Facts::ask(node, call, &asked).await {
+        match Facts::from_server(node, call, &asked).await {
             Ok(facts) => {
                 output.pending = facts.pending_restart(&output.after);
                 output.restart_required =
@@ -170,7 +170,7 @@ async fn report_unchanged(
     let late = |(name, _): &(&String, _)| known::needs_restart(name);
     let late: BTreeMap<_, _> = plan.after.iter().filter(late).map(|(n, v)| (n.clone(), v.clone())).collect();
     if !late.is_empty() && node.running_pid().is_some() {
-        match Facts::ask(node, call, &late.keys().cloned().collect::<Vec<_>>()).await {
+        match Facts::from_server(node, call, &late.keys().cloned().collect::<Vec<_>>()).await {
             Ok(facts) => {
                 output.pending = facts.pending_restart(&late);
                 output.restart_required.clone_from(&output.pending);
@@ -204,11 +204,11 @@ async fn apply_change(
     let running = node.running_pid().is_some();
     let mut warnings = std::mem::take(&mut plan.warnings);
     warnings.extend(included_overrides(file.path(), &plan.file, plan.before.keys()));
-    guard::release(call, node, &plan, args.force).await?;
+    guard::check_release(call, node, &plan, args.force).await?;
     warnings.extend(guard::check(call, node, &conf, &plan, (reload, args)).await?);
     let mut facts = None;
     if running {
-        match Facts::ask(node, call, &plan.changed).await {
+        match Facts::from_server(node, call, &plan.changed).await {
             Ok(known) => facts = Some(known),
             Err(error) => {
                 warnings.push(format!("the server could not be asked about the parameters: {error}"));

@@ -13,9 +13,9 @@ use og_common::{
 use crate::{Args, Output, mask_values};
 
 /// What each node has of its own: a copy with another value is another node's, or older than the node's present place.
-const OWN: [&str; 3] = ["port", "application_name", "pgxc_node_name"];
+const NODE_PARAMETERS: [&str; 3] = ["port", "application_name", "pgxc_node_name"];
 /// For whom and for what commits wait: an older copy may have a primary acknowledge alone what the cluster waits for by now.
-const COMMITS: [&str; 5] =
+const COMMIT_PARAMETERS: [&str; 5] =
     ["synchronous_standby_names", "synchronous_commit", "most_available_sync", "fsync", "full_page_writes"];
 
 /// The file as it is.
@@ -146,14 +146,14 @@ fn check_own(before: &ConfFile, wanted: &ConfFile, copy: &Path) -> Result<(), Er
         (!is_same_value(&old.value, &new.value))
             .then(|| format!("{name} is {} there and {} in the file", new.text(), old.text()))
     };
-    let commits: Vec<String> = COMMITS.iter().filter_map(other).collect();
+    let commits: Vec<String> = COMMIT_PARAMETERS.iter().filter_map(other).collect();
     if !commits.is_empty() {
         let detail = format!("{} changes for what commits wait: {}", copy.display(), commits.join("; "));
         return Err(Error::refused(detail)
             .with_path("/backup_file")
             .hint("set these in the copy as they are in the file; force: true takes the copy as it is"));
     }
-    let others: Vec<String> = OWN.iter().filter_map(other).collect();
+    let others: Vec<String> = NODE_PARAMETERS.iter().filter_map(other).collect();
     if others.is_empty() {
         return Ok(());
     }

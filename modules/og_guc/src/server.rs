@@ -30,7 +30,7 @@ impl Facts {
     ///
     /// # Errors
     /// As [`ServerNode::sql`].
-    pub async fn ask(node: &ServerNode, call: &Call, names: &[String]) -> Result<Self, Error> {
+    pub async fn from_server(node: &ServerNode, call: &Call, names: &[String]) -> Result<Self, Error> {
         let mut rows = Vec::new();
         // One argument of a program has at most 128 KiB.
         for names in names.chunks(1000) {
