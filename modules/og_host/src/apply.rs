@@ -151,7 +151,7 @@ pub(crate) async fn carry_out(
             }
             Step::AddUser { name, uid, group, home, shell } => {
                 let outcome = start(lock, "useradd", user_words(name, *uid, group, home, shell)).await?;
-                let is_made = is_well(&outcome) || USER_MADE.contains(&outcome.rc);
+                let is_made = has_succeeded(&outcome) || USER_MADE.contains(&outcome.rc);
                 if let Some(user) = find_user(name)?.filter(|_| is_made) {
                     record.users.insert(name.clone(), Some(user.uid));
                     record.write(&lock.folder)?;
@@ -168,7 +168,9 @@ pub(crate) async fn carry_out(
                 let expected = before.as_deref().map_or(Expected::Missing, Expected::Content);
                 tree.trusted_folder(parent)?.write(name, content.as_bytes(), expected)?;
             }
-            Step::Set { name, value, .. } | Step::Restore { name, value } => set(tree, name, value)?,
+            Step::Set { name, value, .. } | Step::Restore { name, value } => {
+                write_setting(tree, name, value)?;
+            }
             Step::RestartLogind => restart_logind(tree, lock).await?,
             Step::EnableUnit { path } => {
                 run(lock, "systemctl", ["enable".to_owned(), unit::name(path)]).await?;
@@ -190,7 +192,7 @@ pub(crate) async fn carry_out(
                 // userdel has removed a group of the user's own name.
                 if find_group(name)?.is_some() {
                     let outcome = start(lock, "groupdel", [name.clone()]).await?;
-                    why = after_groupdel(&outcome)?;
+                    why = groupdel_kept_reason(&outcome)?;
                 }
             }
         }
@@ -205,8 +207,8 @@ pub(crate) async fn carry_out(
     Ok(())
 }
 
-/// Why a group stays after groupdel, where it does: it may have become a user's since it was looked at.
-pub(crate) fn after_groupdel(outcome: &Outcome) -> Result<Option<&'static str>, Error> {
+/// Returns why a group stays after groupdel, where it does: it may have become a user's since it was looked at.
+pub(crate) fn groupdel_kept_reason(outcome: &Outcome) -> Result<Option<&'static str>, Error> {
     match outcome.rc {
         IS_MAIN_GROUP => Ok(Some(MAIN_GROUP)),
         NO_SUCH_GROUP => Ok(None),
@@ -258,12 +260,12 @@ async fn start<S: AsRef<std::ffi::OsStr>>(
     lock.lock.inherited(program.run()).await
 }
 
-fn is_well(outcome: &Outcome) -> bool {
+fn has_succeeded(outcome: &Outcome) -> bool {
     outcome.rc == 0 && !outcome.timed_out
 }
 
 fn check(name: &str, outcome: &Outcome) -> Result<(), Error> {
-    if is_well(outcome) {
+    if has_succeeded(outcome) {
         return Ok(());
     }
     Err(Error::command(format!("{name} failed: {}", outcome.last_words()), outcome.record()))
@@ -318,8 +320,8 @@ fn remove_directory(tree: &Tree, path: &Path) -> Result<bool, Error> {
     if walk.missing.is_empty() { walk.folder.remove_folder(name) } else { Ok(true) }
 }
 
-/// Sets a setting of the running kernel, and reads it back.
-fn set(tree: &Tree, name: &str, value: &str) -> Result<(), Error> {
+/// Writes a setting of the running kernel, and reads it back.
+fn write_setting(tree: &Tree, name: &str, value: &str) -> Result<(), Error> {
     let file = tree.path(&setting_file(name));
     let refused = |e: &std::io::Error| {
         Error::io("write", &file, e)

@@ -238,22 +238,22 @@ pub fn plan(present: &Present, wanted: &Wanted) -> Result<Plan, Error> {
         home: None,
         foreign: Vec::new(),
     };
-    planner.group();
-    planner.user()?;
+    planner.plan_group();
+    planner.plan_user()?;
     for directory in &wanted.directories {
-        planner.directory(directory)?;
+        planner.plan_directory(directory)?;
     }
     // A limit above fs.nr_open lets nobody log in: where a run ends between the two there must be none.
     if planner.lowers_open_files() {
-        planner.limits()?;
-        planner.settings()?;
+        planner.plan_limits()?;
+        planner.plan_settings()?;
     } else {
-        planner.settings()?;
-        planner.limits()?;
+        planner.plan_settings()?;
+        planner.plan_limits()?;
     }
     planner.check_open_files_of_others()?;
-    planner.remove_ipc()?;
-    planner.unit()?;
+    planner.plan_remove_ipc()?;
+    planner.plan_unit()?;
     planner.plan.push_restart(present);
     let Planner { mut plan, foreign, .. } = planner;
     if let Some(first) = foreign.first() {
@@ -285,11 +285,18 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn item(&mut self, kind: ItemKind, name: &str, seen: Option<String>, wanted: Option<String>, made: bool) {
+    fn push_item(
+        &mut self,
+        kind: ItemKind,
+        name: &str,
+        seen: Option<String>,
+        wanted: Option<String>,
+        made: bool,
+    ) {
         self.plan.items.push(Item { kind, name: name.to_owned(), seen, wanted, made });
     }
 
-    fn group(&mut self) {
+    fn plan_group(&mut self) {
         let Some(group) = &self.wanted.group else { return };
         let seen = self.present.groups.get(&group.name).copied();
         if let (Some(gid), Some(wanted)) = (seen, group.gid.filter(|wanted| Some(*wanted) != seen)) {
@@ -303,13 +310,19 @@ impl Planner<'_> {
             adopt(&mut self.plan.record.groups, &group.name, gid);
         }
         let wanted = group.gid.or(seen).map_or_else(|| "a group".to_owned(), |gid| format!("gid {gid}"));
-        self.item(ItemKind::Group, &group.name, seen.map(|gid| format!("gid {gid}")), Some(wanted), made);
+        self.push_item(
+            ItemKind::Group,
+            &group.name,
+            seen.map(|gid| format!("gid {gid}")),
+            Some(wanted),
+            made,
+        );
         if seen.is_none() {
             self.plan.steps.push(Step::AddGroup { name: group.name.clone(), gid: group.gid });
         }
     }
 
-    fn user(&mut self) -> Result<(), Error> {
+    fn plan_user(&mut self) -> Result<(), Error> {
         let Some(user) = &self.wanted.user else { return Ok(()) };
         let group = self.wanted.group.as_ref();
         let Some(seen) = self.present.users.get(&user.name) else {
@@ -318,12 +331,12 @@ impl Planner<'_> {
             if let Some(gid) = own_group {
                 adopt(&mut self.plan.record.groups, &user.name, *gid);
             } else if group.is_none() {
-                self.item(ItemKind::Group, &user.name, None, Some("a group".to_owned()), true);
+                self.push_item(ItemKind::Group, &user.name, None, Some("a group".to_owned()), true);
                 self.plan.steps.push(Step::AddGroup { name: user.name.clone(), gid: self.wanted.gid });
             }
             let home = self.present.home_of(user);
-            self.home(&home)?;
-            self.item(ItemKind::User, &user.name, None, Some("a user".to_owned()), true);
+            self.plan_home(&home)?;
+            self.push_item(ItemKind::User, &user.name, None, Some("a user".to_owned()), true);
             self.plan.steps.push(Step::AddUser {
                 name: user.name.clone(),
                 uid: user.uid,
@@ -352,8 +365,8 @@ impl Planner<'_> {
         }
         let shown = format!("uid {}, gid {}, home {}", seen.uid, seen.gid, seen.home.display());
         let made = self.plan.record.users.contains_key(&user.name);
-        self.item(ItemKind::User, &user.name, Some(shown.clone()), Some(shown), made);
-        self.unfinished_home(user)
+        self.push_item(ItemKind::User, &user.name, Some(shown.clone()), Some(shown), made);
+        self.plan_unfinished_home(user)
     }
 
     /// Notes the number of a user whom a killed run was making: it was ended before it could, or its useradd went on. One that is not
@@ -371,7 +384,7 @@ impl Planner<'_> {
     }
 
     /// Plans the home directory that a useradd did not come to make, or to give to its user.
-    fn unfinished_home(&mut self, user: &UserWish) -> Result<(), Error> {
+    fn plan_unfinished_home(&mut self, user: &UserWish) -> Result<(), Error> {
         let home = self.present.home_of(user);
         if !self.plan.record.making.contains(&home) || self.present.users[&user.name].home != home {
             return Ok(());
@@ -379,7 +392,7 @@ impl Planner<'_> {
         let wish =
             Directory { path: home.clone(), owner: Some(user.name.clone()), group: None, mode: HOME_MODE };
         match self.present.directories.get(&home) {
-            Some(DirectoryFacts::Missing { .. }) => self.directory(&wish),
+            Some(DirectoryFacts::Missing { .. }) => self.plan_directory(&wish),
             Some(DirectoryFacts::Found { uid, mode, names, untrusted, .. })
                 if is_unfinished((*uid, *mode), names, None) =>
             {
@@ -397,7 +410,7 @@ impl Planner<'_> {
     }
 
     /// Plans the folders around the home directory that useradd makes as root, who must not go through somebody else's.
-    fn home(&mut self, home: &Path) -> Result<(), Error> {
+    fn plan_home(&mut self, home: &Path) -> Result<(), Error> {
         self.finish_folders(home, None);
         match self.present.directories.get(home) {
             Some(DirectoryFacts::Missing { missing, untrusted }) => {
@@ -422,7 +435,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn directory(&mut self, wish: &Directory) -> Result<(), Error> {
+    fn plan_directory(&mut self, wish: &Directory) -> Result<(), Error> {
         self.finish_folders(&wish.path, Some(wish));
         let shown = |owner: &str, mode: u32| format!("owner {owner}, mode {mode:04o}");
         let owner = wish.owner.as_deref().unwrap_or("root");
@@ -433,7 +446,7 @@ impl Planner<'_> {
             None => {}
             Some(DirectoryFacts::Found { uid, gid, mode, names, .. }) => {
                 let seen = shown(&self.present.name_of(*uid), *mode);
-                self.item(ItemKind::Directory, &name, Some(seen.clone()), wanted, made);
+                self.push_item(ItemKind::Directory, &name, Some(seen.clone()), wanted, made);
                 let own = self.uid_of(wish.owner.as_deref());
                 let own_gid = match &wish.group {
                     Some(group) if group != "root" => self.present.groups.get(group).copied(),
@@ -467,7 +480,7 @@ impl Planner<'_> {
                 {
                     return Err(untrusted_error(other));
                 }
-                self.item(ItemKind::Directory, &name, None, wanted, true);
+                self.push_item(ItemKind::Directory, &name, None, wanted, true);
                 // Below a folder of the user all is his; what leads to it is root's.
                 let mut within = !untrusted.is_empty();
                 for path in missing {
@@ -551,7 +564,7 @@ impl Planner<'_> {
     }
 
     /// Plans a file of ours, and the folders on the way to it; tells whether it changes.
-    fn file(&mut self, path: &Path, content: String) -> Result<bool, Error> {
+    fn plan_file(&mut self, path: &Path, content: String) -> Result<bool, Error> {
         self.finish_folders(path, None);
         let before = match self.present.files.get(path) {
             None | Some(Entry::Missing) => None,
@@ -613,7 +626,7 @@ impl Planner<'_> {
         }
     }
 
-    fn limits(&mut self) -> Result<(), Error> {
+    fn plan_limits(&mut self) -> Result<(), Error> {
         let Some(user) = self.wanted.user.as_ref().filter(|_| self.wanted.has_limits()) else {
             return Ok(());
         };
@@ -635,7 +648,7 @@ impl Planner<'_> {
             if is_enough || enough(own_value) {
                 let seen = own_value.or(soft).map(format_value);
                 let made = own_value.is_some();
-                self.item(ItemKind::Limit, &format!("{} {name}", user.name), seen, Some(value), made);
+                self.push_item(ItemKind::Limit, &format!("{} {name}", user.name), seen, Some(value), made);
                 continue;
             }
             // Nothing is lowered: of a soft and a hard limit the higher one stays.
@@ -654,7 +667,13 @@ impl Planner<'_> {
         for (name, value) in &wanted {
             self.warn_of_limit(&user.name, name, value);
             let seen = own.get(name).cloned();
-            self.item(ItemKind::Limit, &format!("{} {name}", user.name), seen, Some(value.clone()), true);
+            self.push_item(
+                ItemKind::Limit,
+                &format!("{} {name}", user.name),
+                seen,
+                Some(value.clone()),
+                true,
+            );
         }
         if all.is_empty() {
             return Ok(());
@@ -665,7 +684,7 @@ impl Planner<'_> {
             format!("{} {kind} {name} {value}\n", user.name)
         });
         let content: String = std::iter::once(HEADER.to_owned()).chain(lines).collect();
-        self.file(&path, content).map(drop)
+        self.plan_file(&path, content).map(drop)
     }
 
     /// `fs.nr_open` as it is wanted, where that is to be set.
@@ -754,7 +773,7 @@ impl Planner<'_> {
         }
     }
 
-    fn settings(&mut self) -> Result<(), Error> {
+    fn plan_settings(&mut self) -> Result<(), Error> {
         // What a killed run set.
         for (name, made) in &self.present.record.settings {
             let seen = self.present.settings.get(name);
@@ -800,7 +819,7 @@ impl Planner<'_> {
         }
         for (name, value) in &wanted {
             let seen = self.present.settings[name].clone();
-            self.item(ItemKind::Setting, name, Some(seen.clone()), Some(value.clone()), true);
+            self.push_item(ItemKind::Setting, name, Some(seen.clone()), Some(value.clone()), true);
             let later = self.present.later_settings.get(name);
             if let Some((file, other)) = later.filter(|(_, other)| !is_same(name, other, value)) {
                 self.plan.warnings.push(format!(
@@ -827,7 +846,7 @@ impl Planner<'_> {
         all.extend(wanted);
         let lines = all.iter().map(|(name, value)| format!("{name} = {value}\n"));
         let content: String = std::iter::once(HEADER.to_owned()).chain(lines).collect();
-        self.file(path, content).map(drop)
+        self.plan_file(path, content).map(drop)
     }
 
     /// Refuses numbers that the kernel would show otherwise than they are given, where it shows decimal ones.
@@ -889,13 +908,13 @@ impl Planner<'_> {
         }
     }
 
-    fn remove_ipc(&mut self) -> Result<(), Error> {
+    fn plan_remove_ipc(&mut self) -> Result<(), Error> {
         let advised =
             self.wanted.recommended && self.present.has_systemd && self.present.remove_ipc != Some(false);
         let Some(wanted) = self.wanted.remove_ipc.or(advised.then_some(false)) else { return Ok(()) };
         let word = |on: bool| if on { "yes" } else { "no" };
         let seen = self.present.remove_ipc.map(|on| word(on).to_owned());
-        self.item(ItemKind::RemoveIpc, "RemoveIPC", seen, Some(word(wanted).to_owned()), true);
+        self.push_item(ItemKind::RemoveIpc, "RemoveIPC", seen, Some(word(wanted).to_owned()), true);
         if let Some((file, other)) =
             self.present.later_remove_ipc.as_ref().filter(|(_, other)| *other != wanted)
         {
@@ -906,10 +925,10 @@ impl Planner<'_> {
             ));
         }
         let content = format!("{HEADER}[Login]\nRemoveIPC={}\n", word(wanted));
-        self.file(Path::new(LOGIND), content).map(drop)
+        self.plan_file(Path::new(LOGIND), content).map(drop)
     }
 
-    fn unit(&mut self) -> Result<(), Error> {
+    fn plan_unit(&mut self) -> Result<(), Error> {
         let Some(unit) = &self.wanted.unit else { return Ok(()) };
         if !self.present.has_systemd {
             return Err(Error::refused("systemd does not run on this machine")
@@ -926,12 +945,12 @@ impl Planner<'_> {
         let is_enabled = self.present.enabled.contains(&path);
         let seen = matches!(self.present.files.get(&path), Some(Entry::File { .. }));
         let seen = seen.then(|| if is_enabled { "enabled" } else { "disabled" }.to_owned());
-        self.item(ItemKind::Unit, &unit::name(&path), seen, Some("enabled".to_owned()), true);
+        self.push_item(ItemKind::Unit, &unit::name(&path), seen, Some("enabled".to_owned()), true);
         let mut limits = self.wanted.advised_limits();
         limits.extend(self.wanted.limits.clone());
         // A killed run may have written it, and not come to have systemd read it.
         let was_begun = self.plan.record.files.get(&path).is_some_and(|made| made.pending.is_some());
-        let is_written = self.file(&path, unit.content(program, &limits))? || was_begun;
+        let is_written = self.plan_file(&path, unit.content(program, &limits))? || was_begun;
         if !is_enabled {
             self.plan.steps.push(Step::EnableUnit { path });
         } else if is_written {

@@ -214,7 +214,7 @@ impl Record {
 
     /// Takes back what [`Record::begin`] noted of these steps, which were not reached; `old` is the record before them.
     pub fn abandon(&mut self, steps: &[Step], old: &Self) {
-        fn put_back<K: Ord + Clone, V: Clone>(map: &mut BTreeMap<K, V>, old: &BTreeMap<K, V>, key: &K) {
+        fn restore_entry<K: Ord + Clone, V: Clone>(map: &mut BTreeMap<K, V>, old: &BTreeMap<K, V>, key: &K) {
             match old.get(key) {
                 Some(value) => drop(map.insert(key.clone(), value.clone())),
                 None => drop(map.remove(key)),
@@ -227,26 +227,26 @@ impl Record {
             }
             match step {
                 Step::AddUser { name, home, .. } => {
-                    put_back(&mut self.users, &old.users, name);
-                    self.put_back_making(home, old);
+                    restore_entry(&mut self.users, &old.users, name);
+                    self.restore_making(home, old);
                 }
-                Step::AddGroup { name, .. } => put_back(&mut self.groups, &old.groups, name),
+                Step::AddGroup { name, .. } => restore_entry(&mut self.groups, &old.groups, name),
                 Step::MakeDirectory { path, .. } => {
-                    self.put_back_making(path, old);
+                    self.restore_making(path, old);
                     if !old.directories.contains(path) {
                         self.directories.retain(|own| own != path);
                     }
                 }
-                Step::WriteFile { path, .. } => put_back(&mut self.files, &old.files, path),
+                Step::WriteFile { path, .. } => restore_entry(&mut self.files, &old.files, path),
                 Step::Set { name, .. } | Step::Restore { name, .. } => {
-                    put_back(&mut self.settings, &old.settings, name);
+                    restore_entry(&mut self.settings, &old.settings, name);
                 }
                 _ => {}
             }
         }
     }
 
-    fn put_back_making(&mut self, path: &Path, old: &Self) {
+    fn restore_making(&mut self, path: &Path, old: &Self) {
         if !old.making.contains(path) {
             self.making.remove(path);
         }

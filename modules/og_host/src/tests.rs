@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::apply::{after_groupdel, carry_out};
+use crate::apply::{carry_out, groupdel_kept_reason};
 use crate::args::ItemKind;
 use crate::plan::{LOGIND, NR_OPEN, SETTINGS, Step, limits_file};
 use crate::present::{DirectoryFacts, Process, UserFacts};
@@ -1224,9 +1224,9 @@ fn the_programs_of_the_system_hold_the_lock_too() {
 #[test]
 fn a_group_that_became_a_users_main_group_stays() {
     let outcome = |rc| og_common::gauss::process::Outcome { rc, ..Default::default() };
-    assert!(after_groupdel(&outcome(8)).unwrap().is_some());
-    assert_eq!((after_groupdel(&outcome(6)), after_groupdel(&outcome(0))), (Ok(None), Ok(None)));
-    assert_eq!(after_groupdel(&outcome(10)).unwrap_err().kind(), ErrorKind::CommandFailed);
+    assert!(groupdel_kept_reason(&outcome(8)).unwrap().is_some());
+    assert_eq!((groupdel_kept_reason(&outcome(6)), groupdel_kept_reason(&outcome(0))), (Ok(None), Ok(None)));
+    assert_eq!(groupdel_kept_reason(&outcome(10)).unwrap_err().kind(), ErrorKind::CommandFailed);
     let mut own = with_own_user(Some(1001));
     own.record.groups.insert("omm".to_owned(), Some(1001));
     own.record.groups.insert("dbgrp".to_owned(), Some(1002));
