@@ -118,7 +118,7 @@ async fn make(call: &Call, data_dir: &Path, args: &Args) -> Result<Report<Output
         return Ok(report_present(present, node_name));
     }
     let password = read_password(args)?;
-    let exposed = args.password_file.as_deref().and_then(exposure);
+    let exposed = args.password_file.as_deref().and_then(exposure_warning);
     // Of a program that is not there it is better known before a folder is made.
     let node = ServerNode::new(data_dir);
     node.env(call).await?.program("gs_initdb")?;
@@ -166,8 +166,8 @@ async fn make(call: &Call, data_dir: &Path, args: &Args) -> Result<Report<Output
     Ok(Report::new(actions, msg, output(present)).with_warnings(exposed))
 }
 
-/// That others may read the file of a password.
-fn exposure(file: &Path) -> Option<String> {
+/// Returns a warning where others may read the file of a password.
+fn exposure_warning(file: &Path) -> Option<String> {
     let mode = std::fs::metadata(file).ok()?.permissions().mode();
     (mode & 0o077 != 0).then(|| {
         format!(

@@ -21,7 +21,7 @@ const VERSION: &str = "PG_VERSION";
 /// A data directory has one of these.
 const CONFIGURATION: [&str; 2] = ["postgresql.conf", "pg_hba.conf"];
 /// What gs_initdb, before there is a system identifier, has never made: it comes from a server, a build or a backup.
-const OF_A_SERVER: [&str; 10] = [
+const SERVER_FILES: [&str; 10] = [
     "backup_label",
     "backup_label.old",
     "backup_manifest",
@@ -36,7 +36,7 @@ const OF_A_SERVER: [&str; 10] = [
 /// The mark of a data directory of its own.
 const CONTROL: &str = "global/pg_control";
 /// What a build keeps of the node's own files, a copy of pg_control among them.
-const KEPT_BY_A_BUILD: &str = "pg_rewind_bak";
+const BUILD_BACKUP_FOLDER: &str = "pg_rewind_bak";
 /// The system's table of mounts.
 const MOUNTS: &str = "/proc/self/mountinfo";
 
@@ -81,7 +81,7 @@ impl Present {
         let started = pid.is_some()
             || node.state_file().is_some()
             || node.build().is_some()
-            || OF_A_SERVER.iter().any(has_file);
+            || SERVER_FILES.iter().any(has_file);
         let begun = marked.as_ref().is_some_and(|mark| mark.made.is_none()) && !started;
         let system_id = system_id(data_dir);
         let content = read_content(data_dir, begun && system_id.is_none() && is_begun(data_dir));
@@ -127,14 +127,14 @@ impl Present {
             why,
         };
         for path in &self.half_deleted {
-            let found = walk(path);
+            let found = walk_folder(path);
             self.listing.push(listed(path, found.bytes, "its deletion was begun and broken off".to_owned()));
             self.obstacles.extend(mounts_in(path));
         }
         let (name, system) = (self.directory.name.as_deref(), self.directory.system_id.as_deref());
         let why = match self.directory.content {
             Content::Missing | Content::Empty => {
-                self.obstacles.extend(lies_within(&path));
+                self.obstacles.extend(enclosing_directory_obstacle(&path));
                 return self;
             }
             Content::Unfinished => "gs_initdb was begun here by og_initdb and broken off".to_owned(),
@@ -152,7 +152,7 @@ impl Present {
                 system.unwrap_or("unknown")
             ),
         };
-        let found = walk(&path);
+        let found = walk_folder(&path);
         self.listing.push(listed(&path, found.bytes, why));
         self.obstacles.extend(obstacles(&path, &found, peers));
         self
@@ -202,7 +202,7 @@ fn obstacles(path: &Path, found: &Found, peers: &[PeerFacts]) -> Vec<Obstacle> {
             "move by hand what it leads to, and remove the link",
         );
     }
-    out.extend(lies_within(path));
+    out.extend(enclosing_directory_obstacle(path));
     let mut add = |kind, detail: String, fix: &str| out.push(obstacle(kind, detail, fix));
     for other in &found.other_data {
         add(
@@ -249,8 +249,8 @@ pub fn mounts_in(path: &Path) -> Vec<Obstacle> {
     }
 }
 
-/// That the folder, which may not be there yet, lies in another data directory.
-pub fn lies_within(path: &Path) -> Option<Obstacle> {
+/// Returns the data directory around the folder, which may not be there yet, as an obstacle.
+pub fn enclosing_directory_obstacle(path: &Path) -> Option<Obstacle> {
     let there = path.ancestors().find_map(|above| std::fs::canonicalize(above).ok());
     let mut above = path.ancestors().skip(1).chain(there.iter().flat_map(|there| there.ancestors()));
     let own = std::fs::canonicalize(path).ok();
@@ -335,12 +335,12 @@ struct Found {
 }
 
 /// Walks through a folder; symbolic links are not followed.
-fn walk(path: &Path) -> Found {
+fn walk_folder(path: &Path) -> Found {
     let root = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let mut found = Found::default();
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
-        if folder != root && folder.join(CONTROL).exists() && folder != root.join(KEPT_BY_A_BUILD) {
+        if folder != root && folder.join(CONTROL).exists() && folder != root.join(BUILD_BACKUP_FOLDER) {
             found.other_data.push(folder.clone());
         }
         let entries = match std::fs::read_dir(&folder) {

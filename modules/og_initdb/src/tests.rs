@@ -277,7 +277,7 @@ fn a_folder_within_another_data_directory_is_neither_made_nor_removed() {
     // By a link, too.
     let link = place.root.path().join("link");
     symlink(&outer, &link).unwrap();
-    assert!(present::lies_within(&link.join("dn9/deep")).is_some());
+    assert!(present::enclosing_directory_obstacle(&link.join("dn9/deep")).is_some());
 }
 
 #[test]
