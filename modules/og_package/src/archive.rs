@@ -121,16 +121,16 @@ impl Walk<'_, '_> {
                 EntryType::Fifo => Kind::Other("a pipe"),
                 _ => Kind::Other("something of an unknown kind"),
             };
-            let role = if is_outer && kind == Kind::File { role_of(&path) } else { Role::Content };
+            let role = if is_outer && kind == Kind::File { role_of(&path) } else { OuterFileRole::Content };
             match role {
-                Role::Skipped => {}
-                Role::Server => {
+                OuterFileRole::Skipped => {}
+                OuterFileRole::Server => {
                     servers.push(path.display().to_string());
                     if servers.len() == 1 {
                         self.archive(&mut BufReader::new(&mut entry), false)?;
                     }
                 }
-                Role::Content => {
+                OuterFileRole::Content => {
                     files += usize::from(kind != Kind::Folder);
                     let mode = entry.header().mode().map_err(|e| self.corrupt(e))?;
                     (self.take)(Item { path, kind, mode, content: &mut entry })?;
@@ -168,7 +168,7 @@ impl Walk<'_, '_> {
 
 /// What a file in the outer archive is.
 #[derive(Debug, PartialEq, Eq)]
-enum Role {
+enum OuterFileRole {
     /// The server's package in that of a release.
     Server,
     /// Another one, or a checksum.
@@ -177,17 +177,17 @@ enum Role {
     Content,
 }
 
-fn role_of(path: &Path) -> Role {
+fn role_of(path: &Path) -> OuterFileRole {
     let mut parts = path.components().filter(|part| *part != std::path::Component::CurDir);
-    let (Some(first), None) = (parts.next(), parts.next()) else { return Role::Content };
+    let (Some(first), None) = (parts.next(), parts.next()) else { return OuterFileRole::Content };
     let name = first.as_os_str().to_string_lossy().to_ascii_lowercase();
     let words = || name.split(['-', '_', '.']);
     let is_package = words().next().is_some_and(|first| [PREFIX, UPGRADE].contains(&first));
     if !is_package || !SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
-        return Role::Content;
+        return OuterFileRole::Content;
     }
     let is_other = words().any(|word| OTHERS.contains(&word));
-    if is_other || name.ends_with(".sha256") { Role::Skipped } else { Role::Server }
+    if is_other || name.ends_with(".sha256") { OuterFileRole::Skipped } else { OuterFileRole::Server }
 }
 
 #[cfg(test)]
@@ -197,18 +197,18 @@ mod tests {
     #[test]
     fn the_server_is_known_among_the_packages_of_a_release() {
         for (name, role) in [
-            ("openGauss-5.0.3-CentOS-64bit.tar.bz2", Role::Server),
-            ("./openGauss-Server-6.0.2-openEuler20.03-x86_64.tar.bz2", Role::Server),
-            ("openGauss-3.0.5-openEuler-64bit.tar.gz", Role::Server),
-            ("openGauss-5.0.3-CentOS-64bit-om.tar.gz", Role::Skipped),
-            ("openGauss-CM-6.0.2-openEuler20.03-x86_64.tar.gz", Role::Skipped),
-            ("openGauss-5.0.3-CentOS-64bit.sha256", Role::Skipped),
-            ("upgrade_sql.tar.gz", Role::Skipped),
-            ("upgrade_sql.sha256", Role::Skipped),
-            ("version.cfg", Role::Content),
-            ("openGaussian.tar.gz", Role::Content),
-            ("upgrades.tar.gz", Role::Content),
-            ("share/openGauss-x.tar.gz", Role::Content),
+            ("openGauss-5.0.3-CentOS-64bit.tar.bz2", OuterFileRole::Server),
+            ("./openGauss-Server-6.0.2-openEuler20.03-x86_64.tar.bz2", OuterFileRole::Server),
+            ("openGauss-3.0.5-openEuler-64bit.tar.gz", OuterFileRole::Server),
+            ("openGauss-5.0.3-CentOS-64bit-om.tar.gz", OuterFileRole::Skipped),
+            ("openGauss-CM-6.0.2-openEuler20.03-x86_64.tar.gz", OuterFileRole::Skipped),
+            ("openGauss-5.0.3-CentOS-64bit.sha256", OuterFileRole::Skipped),
+            ("upgrade_sql.tar.gz", OuterFileRole::Skipped),
+            ("upgrade_sql.sha256", OuterFileRole::Skipped),
+            ("version.cfg", OuterFileRole::Content),
+            ("openGaussian.tar.gz", OuterFileRole::Content),
+            ("upgrades.tar.gz", OuterFileRole::Content),
+            ("share/openGauss-x.tar.gz", OuterFileRole::Content),
         ] {
             assert_eq!(role_of(Path::new(name)), role, "{name}");
         }

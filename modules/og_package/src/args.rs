@@ -1,4 +1,4 @@
-//! What the module takes and gives.
+//! Arguments and result of the module.
 
 use std::path::PathBuf;
 

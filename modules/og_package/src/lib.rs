@@ -87,7 +87,7 @@ impl Module for Package {
 }
 
 async fn query(call: &Call, args: &Args, present: &Present) -> Result<Report<Output>, Error> {
-    let output = tell(call, present, args.sha256.as_deref()).await;
+    let output = describe_with_libraries(call, present, args.sha256.as_deref()).await;
     let msg = match &output.current {
         Some(current) => format!("{} is unpacked", current.path.display()),
         None => {
@@ -116,8 +116,8 @@ fn libraries_warning(call: &Call, output: &Output) -> Option<String> {
     Some(format!("it is not known which libraries the server program in {home} lacks: {why}"))
 }
 
-/// What is there of the package with this hash, or without one of the package that the link leads to.
-async fn tell(call: &Call, present: &Present, sha256: Option<&str>) -> Output {
+/// Returns what is there of the package with this hash, or without one of the package that the link leads to.
+async fn describe_with_libraries(call: &Call, present: &Present, sha256: Option<&str>) -> Output {
     let output = describe(present, sha256);
     let missing_libraries = match &output.current {
         Some(_) if !may_run_programs(call) => None,
@@ -127,7 +127,7 @@ async fn tell(call: &Call, present: &Present, sha256: Option<&str>) -> Output {
     Output { missing_libraries, ..output }
 }
 
-/// The same, without asking a program.
+/// Returns the same as [`describe_with_libraries`], without asking a program.
 fn describe(present: &Present, sha256: Option<&str>) -> Output {
     let current = match sha256 {
         Some(sha256) => present.find(sha256),
@@ -152,7 +152,7 @@ async fn install(call: &Call, args: &Args, present: Present) -> Result<Report<Ou
     let sha256 = Some(wanted.sha256.as_str());
     let plan = plan_present(&present, &wanted, args.force)?;
     if call.check || plan == Plan::default() {
-        let output = tell(call, &present, sha256).await;
+        let output = describe_with_libraries(call, &present, sha256).await;
         check_libraries(&output)?;
         let actions = actions_of(plan, &present, &wanted);
         let verb = if actions.is_empty() { "leads" } else { "would lead" };
@@ -175,7 +175,7 @@ async fn install(call: &Call, args: &Args, present: Present) -> Result<Report<Ou
         record_step();
         present = Present::read(&args.link)?;
     }
-    let output = tell(call, &present, sha256).await;
+    let output = describe_with_libraries(call, &present, sha256).await;
     call.record_output(&output);
     // The link never leads to a server that cannot start.
     check_libraries(&output)?;
@@ -295,7 +295,7 @@ async fn unpack_package(
         return Err(Error::new(ErrorKind::Internal, "a package was to be unpacked without its file"));
     };
     let staging = folder.path().join(format!("{UNFINISHED}{}", &wanted.sha256[..HASH_DIGITS]));
-    let made = fill(call, &staging, &path, size, file, &wanted.sha256).await;
+    let made = fill_folder(call, &staging, &path, size, file, &wanted.sha256).await;
     let made = match made {
         Ok(made) => made,
         Err(e) => {
@@ -319,7 +319,7 @@ async fn unpack_package(
     folder.rename(staging.file_name().unwrap_or_default(), name.as_ref())
 }
 
-async fn fill(
+async fn fill_folder(
     call: &Call,
     staging: &Path,
     package: &Path,

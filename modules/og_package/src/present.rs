@@ -154,7 +154,7 @@ pub(crate) struct Present {
 }
 
 impl Present {
-    /// Reads it.
+    /// Reads what is installed beside the link.
     ///
     /// # Errors
     /// `refused` where others could change the folder; `bad_args` for a path that can be no link; `corrupt`, `permission` or `io`

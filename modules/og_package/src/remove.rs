@@ -19,7 +19,7 @@ const MAX_SHOWN: usize = 5;
 /// Takes away what the record in the folder names; the rest stays, and is told.
 pub(crate) async fn remove(call: &Call, args: &Args, present: Present) -> Result<Report<Output>, Error> {
     if plan_absent(&present, args).is_empty() {
-        return Ok(nothing(&present, args));
+        return Ok(report_nothing_removed(&present, args));
     }
     let folder = OwnFolder::open(&present.base)?;
     // In check mode nothing is changed, a lock included.
@@ -27,7 +27,7 @@ pub(crate) async fn remove(call: &Call, args: &Args, present: Present) -> Result
     let present = Present::read(&args.link)?;
     let leaving = plan_absent(&present, args);
     if leaving.is_empty() {
-        return Ok(nothing(&present, args));
+        return Ok(report_nothing_removed(&present, args));
     }
     let ended = if call.check { &args.ended[..] } else { &[] };
     for own in leaving.homes.iter().map(|(own, _)| own).chain(leaving.shared.iter().copied()) {
@@ -85,8 +85,8 @@ pub(crate) async fn remove(call: &Call, args: &Args, present: Present) -> Result
     Ok(Report::new(actions, msg, output).with_warnings(warnings))
 }
 
-/// That nothing is to be taken away, and what is to be known of what is there.
-fn nothing(present: &Present, args: &Args) -> Report<Output> {
+/// Reports that nothing is to be taken away, and what is to be known of what is there.
+fn report_nothing_removed(present: &Present, args: &Args) -> Report<Output> {
     let link = present.path.display();
     let leaving = plan_absent(present, args);
     let mut warnings = shared_warnings(present, &leaving);
@@ -181,7 +181,7 @@ impl Removal {
         let mut removal = Self::default();
         for path in &record.files {
             let place = home.join(path);
-            let list = match removal.ways.to(&place)? {
+            let list = match removal.ways.find_way(&place)? {
                 Way::Own => &mut removal.files,
                 Way::Open => &mut removal.staying,
                 Way::Elsewhere => continue,
@@ -238,7 +238,7 @@ impl Removal {
         let mut ways = Ways::default();
         for path in record.folders.iter().rev() {
             let place = home.join(path);
-            if ways.to(&place)? != Way::Own {
+            if ways.find_way(&place)? != Way::Own {
                 continue;
             }
             match std::fs::remove_dir(&place) {
@@ -284,8 +284,8 @@ struct Ways {
 }
 
 impl Ways {
-    /// The way to the place, which is below a folder that is reached without links.
-    fn to(&mut self, place: &Path) -> Result<Way, Error> {
+    /// Returns the way to the place, which is below a folder that is reached without links.
+    fn find_way(&mut self, place: &Path) -> Result<Way, Error> {
         let parent = place.parent().unwrap_or(Path::new("/"));
         if let Some(way) = self.known.get(parent) {
             return Ok(*way);
