@@ -1,4 +1,4 @@
-//! What the module takes and gives.
+//! Arguments and result of the module.
 
 use og_common::protocol::Bytes;
 use schemars::JsonSchema;

@@ -10,9 +10,9 @@ use super::{Check, Context, FixableBy, Judge, Severity};
 use crate::args::Purpose::Expand;
 use crate::facts::{Clock, Facts};
 
-/// How much clocks may differ, in milliseconds.
-const CLOCK_WARNING: i64 = 1_000;
-const CLOCK_ERROR: i64 = 60_000;
+/// How much clocks may differ.
+const CLOCK_WARNING_MS: i64 = 1_000;
+const CLOCK_ERROR_MS: i64 = 60_000;
 /// Limits of which a standby may have no less than its primary.
 const LIMITS: [&str; 3] = ["max_connections", "max_prepared_transactions", "max_locks_per_transaction"];
 
@@ -601,11 +601,11 @@ fn clocks(c: &Context<'_>, j: &mut Judge) {
     let (least, most) = (difference.at_least(), difference.at_most());
     let bounds = most.map_or_else(|| format!("at least {least} ms"), |most| format!("{least} to {most} ms"));
     let message = format!("the clock differs from that of {} by {bounds}", other.label());
-    if least > CLOCK_ERROR {
+    if least > CLOCK_ERROR_MS {
         j.error("", message, format!("{least} ms"));
-    } else if least > CLOCK_WARNING {
+    } else if least > CLOCK_WARNING_MS {
         j.warning("", message, format!("{least} ms"));
-    } else if most.is_none_or(|most| most > CLOCK_WARNING) {
+    } else if most.is_none_or(|most| most > CLOCK_WARNING_MS) {
         let known = most.map_or_else(|| "is not bounded".to_owned(), |most| format!("is up to {most} ms"));
         j.unknown(format!("the calls took too long to tell: the difference from {} {known}", other.label()));
     }

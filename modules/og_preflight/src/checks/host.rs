@@ -20,13 +20,13 @@ pub const LEAST_PROCESS_MEMORY: u64 = 2 * GIB;
 /// What the operating system keeps for itself.
 pub const SYSTEM_RESERVE: u64 = GIB / 2;
 /// Bytes of stack that openGauss's check list asks for.
-const STACK: u64 = host::MIN_STACK_KIB * KIB;
+const MIN_STACK_BYTES: u64 = host::MIN_STACK_KIB * KIB;
 /// A port below is used by other services.
 const FIRST_PORT: u16 = 1024;
 /// Server threads beside the sessions that have semaphores, too.
 const OTHER_THREADS: u64 = 100;
 /// Semaphores that the server puts into one set, one of its own among them.
-const SET: u64 = 17;
+const SEMAPHORES_PER_SET: u64 = 17;
 /// The last number of a user that systemd counts among the system's (`SYS_UID_MAX`).
 const LAST_SYSTEM_USER: u32 = 999;
 
@@ -790,7 +790,7 @@ fn leftovers_cron(c: &Context<'_>, j: &mut Judge) {
     }
 }
 
-fn below(limit: Limit, least: u64) -> Option<u64> {
+fn limit_below(limit: Limit, least: u64) -> Option<u64> {
     limit.soft.filter(|soft| limit.known && *soft < least)
 }
 
@@ -799,7 +799,7 @@ fn limits_open_files(c: &Context<'_>, j: &mut Judge) {
     if !limit.known {
         return j.unknown(why_unknown(c.facts, "limits"));
     }
-    if let Some(soft) = below(limit, host::MIN_OPEN_FILES) {
+    if let Some(soft) = limit_below(limit, host::MIN_OPEN_FILES) {
         let hard = limit.hard.map_or("unlimited".to_owned(), |hard| hard.to_string());
         let message = format!("the user may open {soft} files (hard limit {hard})");
         let seen = format!("soft {soft}, hard {hard}");
@@ -825,7 +825,7 @@ fn limits_of_server(c: &Context<'_>, j: &mut Judge) -> Option<Limits> {
 
 fn limits_open_files_running(c: &Context<'_>, j: &mut Judge) {
     let Some(limits) = limits_of_server(c, j) else { return };
-    if let Some(soft) = below(limits.open_files, host::MIN_OPEN_FILES) {
+    if let Some(soft) = limit_below(limits.open_files, host::MIN_OPEN_FILES) {
         let message = format!("the running server may open {soft} files");
         if c.facts.managed_by.by == Manager::Cm {
             j.error("", message, soft);
@@ -840,14 +840,14 @@ fn limits_running(c: &Context<'_>, j: &mut Judge) {
     if !limits.stack.known || !limits.processes.known {
         return j.unknown(why_unknown(c.facts, "server_limits"));
     }
-    if let Some(soft) = below(limits.stack, STACK) {
+    if let Some(soft) = limit_below(limits.stack, MIN_STACK_BYTES) {
         j.warning(
             "",
             format!("the stack of the running server is limited to {}", Bytes::new(soft)),
             Bytes::new(soft),
         );
     }
-    if let Some(soft) = below(limits.processes, least_processes(c)) {
+    if let Some(soft) = limit_below(limits.processes, least_processes(c)) {
         j.warning("", format!("the running server may have {soft} processes and threads"), soft);
     }
 }
@@ -856,7 +856,7 @@ fn limits_stack(c: &Context<'_>, j: &mut Judge) {
     if !c.facts.limits.stack.known {
         return j.unknown(why_unknown(c.facts, "limits"));
     }
-    if let Some(soft) = below(c.facts.limits.stack, STACK) {
+    if let Some(soft) = limit_below(c.facts.limits.stack, MIN_STACK_BYTES) {
         j.warning("", format!("the stack is limited to {}", Bytes::new(soft)), Bytes::new(soft));
     }
 }
@@ -880,7 +880,7 @@ fn limits_processes(c: &Context<'_>, j: &mut Judge) {
         return j.unknown(why_unknown(c.facts, "limits"));
     }
     let needed = sessions(c).unwrap_or(0);
-    if let Some(soft) = below(limit, least_processes(c)) {
+    if let Some(soft) = limit_below(limit, least_processes(c)) {
         j.warning(
             "",
             format!("the user may have {soft} processes and threads, and the server has up to {needed}"),
@@ -916,9 +916,10 @@ fn kernel_semaphores(c: &Context<'_>, j: &mut Judge) {
         }
         return;
     };
-    let needed = sessions.div_ceil(SET - 1);
-    if of_set < SET || sets < needed || all < needed.saturating_mul(SET) {
-        let message = format!("{sessions} sessions and threads need {needed} sets of {SET} semaphores");
+    let needed = sessions.div_ceil(SEMAPHORES_PER_SET - 1);
+    if of_set < SEMAPHORES_PER_SET || sets < needed || all < needed.saturating_mul(SEMAPHORES_PER_SET) {
+        let message =
+            format!("{sessions} sessions and threads need {needed} sets of {SEMAPHORES_PER_SET} semaphores");
         j.error("", message, format!("{of_set} {all} {operations} {sets}"));
     }
 }

@@ -16,11 +16,11 @@ use crate::facts::{ChannelFacts, LocalEnd, SourceAnswer};
 const MIB: u64 = 1 << 20;
 
 /// WAL senders and slots that are left to tools.
-const RESERVE: u64 = 2;
+const RESERVED_SENDERS_AND_SLOTS: u64 = 2;
 /// Senders that a build takes: one for the data, one for the WAL that is written meanwhile.
-const OF_A_BUILD: u64 = 2;
+const SENDERS_PER_BUILD: u64 = 2;
 /// The most that a standby may be behind when it is to take over.
-const LAG: Bytes = Bytes::new(128 * MIB);
+const MAX_LAG: Bytes = Bytes::new(128 * MIB);
 /// WAL segments that wait for the archive.
 const UNARCHIVED_WARNING: u64 = 16;
 const UNARCHIVED_ERROR: u64 = 128;
@@ -442,7 +442,7 @@ fn has_database(c: &Context<'_>) -> bool {
 }
 
 /// Whether the server answers; notes what that means for the check when it does not.
-fn answers(c: &Context<'_>, j: &mut Judge) -> bool {
+fn is_answering(c: &Context<'_>, j: &mut Judge) -> bool {
     if !c.facts.server.running {
         j.skip();
     } else if c.facts.activity.is_none() {
@@ -663,15 +663,18 @@ fn settings_senders(c: &Context<'_>, j: &mut Judge) {
     let Some(allowed) = c.number("max_wal_senders") else {
         return j.unknown("max_wal_senders is not set in postgresql.conf, and the server did not tell");
     };
-    let least =
-        c.wanted.senders.map_or_else(|| standbys(c) + u64::from(c.wanted.builds) * OF_A_BUILD, u64::from);
-    let reserve = if c.wanted.senders.is_some() { 0 } else { RESERVE };
+    let least = c
+        .wanted
+        .senders
+        .map_or_else(|| standbys(c) + u64::from(c.wanted.builds) * SENDERS_PER_BUILD, u64::from);
+    let reserve = if c.wanted.senders.is_some() { 0 } else { RESERVED_SENDERS_AND_SLOTS };
     let message = format!("max_wal_senders is {allowed}, and {least} are needed, {reserve} more in reserve");
-    room(c, j, allowed, least, reserve, message);
+    judge_room(c, j, allowed, least, reserve, message);
 }
 
-/// What is short of the least is an error; of the reserve, one for the changes that need it.
-fn room(c: &Context<'_>, j: &mut Judge, allowed: u64, least: u64, reserve: u64, message: String) {
+/// Judges the number of senders or slots: fewer than the least are an error, and so is a lack of the reserve for the
+/// changes that need it.
+fn judge_room(c: &Context<'_>, j: &mut Judge, allowed: u64, least: u64, reserve: u64, message: String) {
     let serves = c.facts.is_primary() || (c.purpose.moves_primary() && c.wanted.target);
     let needs_reserve = serves && matches!(c.purpose, Expand | Build);
     if (allowed < least && serves) || (allowed < least + reserve && needs_reserve) {
@@ -696,10 +699,10 @@ fn settings_slots(c: &Context<'_>, j: &mut Judge) {
         slots.iter().filter(|slot| !member(&slot.name)).count()
     };
     let least = c.wanted.slots.map_or_else(|| standbys(c) + others as u64, u64::from);
-    let reserve = if c.wanted.slots.is_some() { 0 } else { RESERVE };
+    let reserve = if c.wanted.slots.is_some() { 0 } else { RESERVED_SENDERS_AND_SLOTS };
     let message =
         format!("max_replication_slots is {allowed}, and {least} are needed, {reserve} more in reserve");
-    room(c, j, allowed, least, reserve, message);
+    judge_room(c, j, allowed, least, reserve, message);
 }
 
 fn settings_replication(c: &Context<'_>, j: &mut Judge) {
@@ -804,11 +807,11 @@ fn sync_now(c: &Context<'_>, j: &mut Judge) {
     if c.facts.server.role != Role::Primary {
         return j.skip();
     }
-    if !answers(c, j) {
+    if !is_answering(c, j) {
         return;
     }
     let streaming = c.facts.activity.as_ref().map(|activity| activity.streaming.clone()).unwrap_or_default();
-    satisfiable(c, j, c.facts.settings.get("synchronous_standby_names"), &streaming);
+    judge_sync_names(c, j, c.facts.settings.get("synchronous_standby_names"), &streaming);
 }
 
 fn sync_after(c: &Context<'_>, j: &mut Judge) {
@@ -816,11 +819,11 @@ fn sync_after(c: &Context<'_>, j: &mut Judge) {
         return j.skip();
     }
     let names = c.wanted.synchronous_standby_names.as_deref();
-    satisfiable(c, j, names.or(c.facts.settings.get("synchronous_standby_names")), &c.wanted.standbys);
+    judge_sync_names(c, j, names.or(c.facts.settings.get("synchronous_standby_names")), &c.wanted.standbys);
 }
 
-/// Whether these standbys can confirm commits.
-fn satisfiable(c: &Context<'_>, j: &mut Judge, names: Option<&str>, standbys: &[String]) {
+/// Judges whether these standbys can confirm commits.
+fn judge_sync_names(c: &Context<'_>, j: &mut Judge, names: Option<&str>, standbys: &[String]) {
     let Some(names) = names else { return j.unknown(why_unknown(c.facts, "settings")) };
     let parsed = match StandbyNames::parse(names) {
         Ok(parsed) => parsed,
@@ -953,7 +956,7 @@ fn server_lag(c: &Context<'_>, j: &mut Judge) {
         return;
     };
     match receiver.progress.lag_bytes {
-        Some(lag) if lag > LAG => {
+        Some(lag) if lag > MAX_LAG => {
             let message = format!("the standby is {lag} behind its upstream");
             if c.purpose == Switchover && c.wanted.target {
                 j.error("", message, lag);
@@ -970,7 +973,7 @@ fn server_replay_paused(c: &Context<'_>, j: &mut Judge) {
     if !c.facts.server.role.is_following() {
         return j.skip();
     }
-    if !answers(c, j) {
+    if !is_answering(c, j) {
         return;
     }
     match c.facts.activity.as_ref().and_then(|activity| activity.replay_paused) {
@@ -983,7 +986,7 @@ fn server_replay_paused(c: &Context<'_>, j: &mut Judge) {
 }
 
 fn server_backup(c: &Context<'_>, j: &mut Judge) {
-    if !answers(c, j) {
+    if !is_answering(c, j) {
         return;
     }
     if c.facts.activity.as_ref().is_some_and(|activity| activity.exclusive_backup) {
@@ -992,7 +995,7 @@ fn server_backup(c: &Context<'_>, j: &mut Judge) {
 }
 
 fn server_archiving(c: &Context<'_>, j: &mut Judge) {
-    if !answers(c, j) {
+    if !is_answering(c, j) {
         return;
     }
     // No archiver runs on a standby: what waits there waits since it was a primary.
@@ -1008,14 +1011,14 @@ fn server_archiving(c: &Context<'_>, j: &mut Judge) {
     }
 }
 
-/// A number of the activity that should be 0.
-fn should_be_none(
+/// Warns of a number of the activity that should be 0.
+fn warn_unless_zero(
     c: &Context<'_>,
     j: &mut Judge,
     number: fn(&crate::facts::Activity) -> Option<u64>,
     message: impl FnOnce(u64) -> String,
 ) {
-    if !answers(c, j) {
+    if !is_answering(c, j) {
         return;
     }
     match c.facts.activity.as_ref().and_then(number) {
@@ -1030,7 +1033,7 @@ fn should_be_none(
 fn transactions_long(c: &Context<'_>, j: &mut Judge) {
     let oldest =
         c.facts.activity.as_ref().and_then(|activity| activity.oldest_transaction).unwrap_or_default();
-    should_be_none(
+    warn_unless_zero(
         c,
         j,
         |a| a.long_transactions,
@@ -1039,18 +1042,18 @@ fn transactions_long(c: &Context<'_>, j: &mut Judge) {
 }
 
 fn transactions_idle(c: &Context<'_>, j: &mut Judge) {
-    should_be_none(c, j, |a| a.idle_in_transaction, |n| format!("{n} sessions are idle in a transaction"));
+    warn_unless_zero(c, j, |a| a.idle_in_transaction, |n| format!("{n} sessions are idle in a transaction"));
 }
 
 fn transactions_prepared(c: &Context<'_>, j: &mut Judge) {
-    should_be_none(c, j, |a| a.prepared, |n| format!("{n} transactions are prepared and not ended"));
+    warn_unless_zero(c, j, |a| a.prepared, |n| format!("{n} transactions are prepared and not ended"));
 }
 
 fn server_dirty_pages(c: &Context<'_>, j: &mut Judge) {
     if !c.facts.is_primary() {
         return j.skip();
     }
-    if !answers(c, j) {
+    if !is_answering(c, j) {
         return;
     }
     match c.facts.activity.as_ref().and_then(|activity| activity.dirty_pages) {

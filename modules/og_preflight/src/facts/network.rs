@@ -269,7 +269,7 @@ pub fn read_hosts(facts: &mut Facts, root: &Root) {
 }
 
 /// Resolves these names, side by side.
-pub async fn resolve(names: BTreeSet<String>) -> BTreeMap<String, Vec<String>> {
+pub async fn resolve_names(names: BTreeSet<String>) -> BTreeMap<String, Vec<String>> {
     let mut asked = Vec::new();
     for name in names {
         asked.push(tokio::spawn(async move {
@@ -289,7 +289,7 @@ pub async fn resolve(names: BTreeSet<String>) -> BTreeMap<String, Vec<String>> {
 }
 
 /// Tries to connect to each target, side by side, from the address given with it.
-pub async fn reach(targets: Vec<(Target, Option<IpAddr>)>) -> Vec<Reached> {
+pub async fn reach_targets(targets: Vec<(Target, Option<IpAddr>)>) -> Vec<Reached> {
     let mut asked = Vec::new();
     for (target, from) in targets {
         asked.push(tokio::spawn(async move {
