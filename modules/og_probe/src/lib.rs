@@ -26,13 +26,13 @@ use args::{Args, Output, State};
 use file::{Phase, ProbeFile, Process};
 
 /// Polling interval while a probe starts or exits.
-const INTERVAL: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How long a probe may take to begin.
-const BEGIN: Duration = Duration::from_secs(10);
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long its first commit is waited for, from which on times without one are known.
 const FIRST_COMMIT: Duration = Duration::from_secs(3);
 /// How long a probe may take to end before it is killed.
-const END: Duration = Duration::from_secs(3);
+const END_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The module `og_probe`.
 #[derive(Debug)]
@@ -132,14 +132,14 @@ async fn wait_until_begun(child: &mut Child, path: &Path) -> Result<ProbeFile, E
                 path.display()
             )));
         }
-        if begun.elapsed() >= BEGIN {
+        if begun.elapsed() >= BEGIN_TIMEOUT {
             return Err(Error::new(
                 ErrorKind::Timeout,
-                format!("the probe did not begin within {} s", BEGIN.as_secs()),
+                format!("the probe did not begin within {} s", BEGIN_TIMEOUT.as_secs()),
             )
             .hint("stop it (state: stopped), and try again when the machine has less to do"));
         }
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -155,7 +155,7 @@ async fn stop(call: &Call, node: &ServerNode, path: &Path) -> Result<Report<Outp
         return Ok(Report::new(actions, "the probe would be stopped", output));
     }
     if let Some(process) = file.as_ref().and_then(|file| file.process) {
-        end(process).await?;
+        stop_process(process).await?;
     }
     let file = ProbeFile::read(path)?.or(file);
     call.record_action("stop the probe");
@@ -190,8 +190,8 @@ fn lock_path(path: &Path) -> PathBuf {
     path.with_extension("lock")
 }
 
-/// Stops the process by SIGTERM, and by SIGKILL when it does not exit within [`END`].
-async fn end(process: Process) -> Result<(), Error> {
+/// Stops the process by SIGTERM, and by SIGKILL when it does not exit within [`END_TIMEOUT`].
+async fn stop_process(process: Process) -> Result<(), Error> {
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         if !process.is_alive() {
             return Ok(());
@@ -200,8 +200,8 @@ async fn end(process: Process) -> Result<(), Error> {
         // One that has ended in this moment is what is wanted.
         let _ = kill(pid, signal);
         let begun = Instant::now();
-        while process.is_alive() && begun.elapsed() < END {
-            tokio::time::sleep(INTERVAL).await;
+        while process.is_alive() && begun.elapsed() < END_TIMEOUT {
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
     if process.is_alive() {

@@ -32,7 +32,7 @@ pub enum Whose {
 }
 
 impl Whose {
-    /// Reads what [`whose`] returns.
+    /// Reads what [`owner_statement`] returns.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         match text {
@@ -45,7 +45,7 @@ impl Whose {
 
 /// Returns the statement that tells whose a table of this name is.
 #[must_use]
-pub fn whose() -> String {
+pub fn owner_statement() -> String {
     format!(
         "select case when count(*) = 0 then 'none' \
          when bool_and(coalesce(obj_description(c.oid, 'pg_class'), '') = '{MARK}') then 'own' else 'other' end \
@@ -56,7 +56,7 @@ pub fn whose() -> String {
 /// Returns the statements that make the table; a table that is there has its comment, or was made by somebody else. The last one
 /// returns a row.
 #[must_use]
-pub fn make() -> String {
+pub fn create_statements() -> String {
     format!(
         "begin; create table {TABLE} (n bigint not null); comment on table {TABLE} is '{MARK}'; \
          insert into {TABLE} values (0); commit; select 'made'"
@@ -70,7 +70,7 @@ pub fn make() -> String {
 pub async fn drop_own(call: &Call, node: &ServerNode) -> Result<bool, Error> {
     let first = |rows: Vec<Vec<String>>| rows.into_iter().flatten().next().unwrap_or_default();
     if first(node.sql_within(call, IS_STANDBY, LIMIT).await?) != "f"
-        || Whose::parse(&first(node.sql_within(call, &whose(), LIMIT).await?)) != Whose::Own
+        || Whose::parse(&first(node.sql_within(call, &owner_statement(), LIMIT).await?)) != Whose::Own
     {
         return Ok(false);
     }
@@ -91,6 +91,7 @@ mod tests {
             [Whose::Nobodys, Whose::Own, Whose::Others, Whose::Others]
         );
         // The comment that is looked for is the one that is written.
-        assert!(make().contains(&format!("is '{MARK}'")) && whose().contains(&format!("= '{MARK}'")));
+        assert!(create_statements().contains(&format!("is '{MARK}'")));
+        assert!(owner_statement().contains(&format!("= '{MARK}'")));
     }
 }

@@ -25,9 +25,9 @@ use crate::table::{self, COMMIT, IS_STANDBY, Whose};
 /// The flag with which it is started; its file stands behind it.
 pub const FLAG: &str = "run";
 /// How long to wait before a server that is down or refused something is tried again.
-const RETRY: Duration = Duration::from_millis(100);
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// How long to wait where a table of this name is somebody else's.
-const REFUSED: Duration = Duration::from_secs(10);
+const REFUSED_INTERVAL: Duration = Duration::from_secs(10);
 /// How often its file is written, and looked at.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 /// So often in a row the data directory is missing before the probe ends.
@@ -227,15 +227,15 @@ async fn probe(call: &Call, node: &ServerNode, interval: Duration, seen: &Seen) 
             // No server runs.
             ErrorKind::NotFound => {
                 seen.enter(Phase::Waiting);
-                RETRY
+                RETRY_INTERVAL
             }
             ErrorKind::Refused => {
                 seen.add_failure(&error);
-                REFUSED
+                REFUSED_INTERVAL
             }
             _ => {
                 seen.add_failure(&error);
-                RETRY
+                RETRY_INTERVAL
             }
         };
         tokio::time::sleep(pause).await;
@@ -252,11 +252,11 @@ async fn commit(
     let mut session = node.sql_session(call).await?;
     while session.run(IS_STANDBY).await? != "f" {
         seen.enter(Phase::Waiting);
-        tokio::time::sleep(interval.min(RETRY)).await;
+        tokio::time::sleep(interval.min(RETRY_INTERVAL)).await;
     }
-    match Whose::parse(&session.run(&table::whose()).await?) {
+    match Whose::parse(&session.run(&table::owner_statement()).await?) {
         Whose::Own => {}
-        Whose::Nobodys => drop(session.run(&table::make()).await?),
+        Whose::Nobodys => drop(session.run(&table::create_statements()).await?),
         Whose::Others => return Err(others_table_error()),
     }
     loop {
