@@ -16,11 +16,11 @@ use args::{Args, Output};
 use plan::Progress;
 
 /// How long to wait between two checkpoints of one call.
-const INTERVAL: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// What must be left of the time limit for one more checkpoint to be begun.
-const MARGIN: Duration = Duration::from_secs(1);
+const TIMEOUT_MARGIN: Duration = Duration::from_secs(1);
 /// How long a checkpoint may take when the call has no limit of its own.
-const LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The module `og_checkpoint`.
 #[derive(Debug)]
@@ -56,13 +56,13 @@ impl Module for Checkpoint {
                 break;
             }
             if made > 0 {
-                if call.deadline.is_some_and(|end| Instant::now() + INTERVAL + MARGIN > end) {
+                if call.deadline.is_some_and(|end| Instant::now() + POLL_INTERVAL + TIMEOUT_MARGIN > end) {
                     return Err(too_many_error(&before, &now, &args, made));
                 }
-                tokio::time::sleep(INTERVAL).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
             call.record_begun("make a checkpoint", "the server completes the checkpoint without this call");
-            node.sql_within(call, "checkpoint", LIMIT).await?;
+            node.sql_within(call, "checkpoint", DEFAULT_TIMEOUT).await?;
             if made == 0 {
                 call.record_action("make a checkpoint");
             } else {

@@ -9,7 +9,7 @@ use crate::Target;
 use crate::plan::{Numbered, Plan};
 
 /// How many lines of one sort are told.
-const SHOWN: usize = 5;
+const MAX_SHOWN_LINES: usize = 5;
 
 /// How the node's own user gets in through the local socket.
 enum Entrance {
@@ -141,7 +141,7 @@ pub fn check_strangers(
         .collect();
     let mut warnings: Vec<String> = lines
         .iter()
-        .take(SHOWN)
+        .take(MAX_SHOWN_LINES)
         .map(|&index| {
             format!(
                 "line {} lets anyone in the world in without a password: {}",
@@ -150,8 +150,8 @@ pub fn check_strangers(
             )
         })
         .collect();
-    if lines.len() > SHOWN {
-        warnings.push(format!("{} more such lines", lines.len() - SHOWN));
+    if lines.len() > MAX_SHOWN_LINES {
+        warnings.push(format!("{} more such lines", lines.len() - MAX_SHOWN_LINES));
     }
     Ok(warnings)
 }

@@ -294,15 +294,15 @@ fn refused_file_error(target: &Target, seen: &Seen, refusal: &Refusal) -> Error 
 
 /// Warnings about what the server would refuse in a file that stays as it is.
 fn describe_refusals(target: &Target, refusals: &[Refusal]) -> Vec<String> {
-    const SHOWN: usize = 5;
+    const MAX_SHOWN_LINES: usize = 5;
     let path = target.path.display();
     let mut warnings: Vec<String> = refusals
         .iter()
-        .take(SHOWN)
+        .take(MAX_SHOWN_LINES)
         .map(|r| format!("{path}, {r}: the server refuses the whole file at its next reload or start"))
         .collect();
-    if refusals.len() > SHOWN {
-        warnings.push(format!("{path}: {} more such lines", refusals.len() - SHOWN));
+    if refusals.len() > MAX_SHOWN_LINES {
+        warnings.push(format!("{path}: {} more such lines", refusals.len() - MAX_SHOWN_LINES));
     }
     warnings
 }

@@ -12,7 +12,7 @@ use og_common::gauss::ServerNode;
 use og_common::protocol::{Error, ErrorKind};
 
 /// How deep one file may include another; the server's own limit.
-const DEPTH: usize = 10;
+const MAX_INCLUDE_DEPTH: usize = 10;
 
 /// The file that the node's server reads, or will read when it starts.
 ///
@@ -25,7 +25,7 @@ pub fn hba_file(node: &ServerNode) -> Result<PathBuf, Error> {
     let conf = told.config_file.unwrap_or_else(|| folder.join("postgresql.conf"));
     let (named, place) = match told.hba_file {
         Some(path) => (Some(path), "the server's command line".to_owned()),
-        None => (setting(&conf, DEPTH)?, conf.display().to_string()),
+        None => (setting(&conf, MAX_INCLUDE_DEPTH)?, conf.display().to_string()),
     };
     match named {
         None => Ok(folder.join("pg_hba.conf")),

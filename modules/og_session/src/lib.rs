@@ -17,9 +17,9 @@ use args::{Args, Method, Output, State};
 use plan::{Activity, Dialect};
 
 /// How often the sessions are read again.
-const INTERVAL: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// What must be left of the time limit for the sessions to be read once more.
-const MARGIN: Duration = Duration::from_millis(500);
+const TIMEOUT_MARGIN: Duration = Duration::from_millis(500);
 
 /// The module `og_session`.
 #[derive(Debug)]
@@ -75,10 +75,10 @@ impl Module for Sessions {
                 call.record_output(&activity.output(&ended));
             }
             call.record_seen(activity.describe_awaited());
-            if call.deadline.is_some_and(|end| Instant::now() + INTERVAL + MARGIN > end) {
+            if call.deadline.is_some_and(|end| Instant::now() + POLL_INTERVAL + TIMEOUT_MARGIN > end) {
                 return Err(sessions_left_error(&activity, &ended, &args));
             }
-            tokio::time::sleep(INTERVAL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             activity = inspect(call, &node, dialect, &args, &told).await?;
         }
         let actions = ended.iter().map(plan::end_action).collect();

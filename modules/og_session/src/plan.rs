@@ -9,7 +9,7 @@ use og_common::gauss::gsql::literal;
 use crate::args::{Output, Prepared};
 
 /// How many characters of a statement are told.
-const SHOWN: usize = 200;
+const MAX_SHOWN_CHARS: usize = 200;
 
 /// What differs between the servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,7 +222,7 @@ fn shorten_query(query: &str) -> String {
     // The server may have cut the statement within the literal, so all that follows is left out.
     let quote = word.and_then(|at| Some(at + lower[at..].find(['\'', '"', '$'])?));
     let shown = quote.map_or_else(|| masked.to_string(), |at| format!("{}{}", &masked[..at], secret::MASK));
-    shown.chars().take(SHOWN).collect()
+    shown.chars().take(MAX_SHOWN_CHARS).collect()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use plan::Plan;
 
 /// How often a slot that is in use is looked at again.
-const INTERVAL: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The module `og_slot`.
 #[derive(Debug)]
@@ -124,7 +124,7 @@ impl Module for ReplicationSlots {
         let mut plan = plan::plan(&slots, &args);
         while args.if_active == IfActive::Wait && !plan.in_use.is_empty() && acting {
             call.record_seen(format!("{} in use", plan.in_use.join(", ")));
-            tokio::time::sleep(INTERVAL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             slots = node.slots(call).await?;
             plan = plan::plan(&slots, &args);
         }

@@ -6,7 +6,7 @@ use og_common::protocol::Error;
 use crate::{Args, State};
 
 /// The longest name a slot may have: NAMEDATALEN less three (openGauss's ValidateName in slot.cpp).
-const LONGEST: usize = 61;
+const MAX_NAME_BYTES: usize = 61;
 
 /// What is to be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,8 +56,8 @@ pub fn check_names(names: &[String]) -> Result<(), Error> {
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_?.-".contains(c);
         let problem = if name.is_empty() {
             "a slot needs a name".to_owned()
-        } else if name.len() > LONGEST {
-            format!("a slot's name has at most {LONGEST} characters, this one {}", name.len())
+        } else if name.len() > MAX_NAME_BYTES {
+            format!("a slot's name has at most {MAX_NAME_BYTES} characters, this one {}", name.len())
         } else if let Some(bad) = name.chars().find(|c| !allowed(*c)) {
             format!("{bad:?} may not be in a slot's name; allowed are a-z 0-9 _ ? . -")
         } else {
