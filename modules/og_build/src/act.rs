@@ -32,8 +32,8 @@ const STALLED_HINT: &str = "the same call again begins anew; raise timeout or st
     or use wait: false";
 
 /// What to do about a build that CM does.
-const CM_BUILD_HINT: &str = "CM goes on with it, and builds until the standby follows: look with state: query, and at the log \
-    of cm_agent; raise timeout or stall_timeout when the primary is merely slow, or use wait: false";
+const CM_BUILD_HINT: &str = "CM goes on with it, and builds until the standby follows: inspect it with state: query, and \
+    read the log of cm_agent; raise timeout or stall_timeout when the primary is merely slow, or use wait: false";
 
 /// Builds, and fills in what came of it.
 pub async fn build(
