@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use og_common::protocol::{Error, ErrorKind, Module, TakenIn, take_in};
+use og_common::protocol::{CallArguments, Error, ErrorKind, Module, take_in};
 use og_fuzz::repeated;
 use serde_json::{Map, Value};
 
@@ -41,7 +41,7 @@ fn call<M: Module>(text: &[u8], mode: u8) {
 }
 
 /// Its values are arguments too, and the same ones.
-fn same<M: Module>(taken: TakenIn<M::Args>) {
+fn same<M: Module>(taken: CallArguments<M::Args>) {
     let text = Value::Object(taken.values.clone()).to_string();
     let again = take_in::<M>(text.as_bytes()).unwrap_or_else(|e| panic!("{e}: {text}"));
     assert_eq!(again.values, taken.values);

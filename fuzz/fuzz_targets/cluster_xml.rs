@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::{arbitrary::Unstructured, fuzz_target};
 use og_common::cluster::spec::{Edit, NodeSpec, compare_with, differences, edit, without_ids};
-use og_common::cluster::static_config::{LAYOUT, SLOTS, StaticConfig};
+use og_common::cluster::static_config::{LAYOUT, PEER_SLOTS, StaticConfig};
 use og_common::cluster::xml::{self, Document, Globals, print_new};
 use og_common::cluster::{Cluster, Role};
 use og_fuzz::cluster;
@@ -24,7 +24,7 @@ fn read(bytes: &[u8], what: u8) {
     assert_eq!(document.text(), text);
     let Ok(cluster) = document.cluster() else { return };
     cluster.check().expect("what is read passes the check");
-    let config = StaticConfig { layout: LAYOUT, time: 0, local: 1, slots: SLOTS, cluster };
+    let config = StaticConfig { layout: LAYOUT, time: 0, local: 1, slots: PEER_SLOTS, cluster };
     let written = config.print().expect("a good cluster is written");
     assert_eq!(StaticConfig::parse(&written).expect("what is written can be read"), config);
     let cluster = config.cluster;

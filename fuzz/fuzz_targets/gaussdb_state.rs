@@ -4,15 +4,15 @@
 use libfuzzer_sys::fuzz_target;
 use og_common::gauss::StateFile;
 use og_common::gauss::state::Role;
-use og_common::gauss::state_file::LEN;
+use og_common::gauss::state_file::FILE_BYTES;
 
 fuzz_target!(|data: &[u8]| {
     let Some(state) = StateFile::parse(data) else {
-        assert!(data.len() < LEN);
+        assert!(data.len() < FILE_BYTES);
         return;
     };
-    assert_eq!(StateFile::parse(&data[..LEN]).as_ref(), Some(&state));
-    assert_eq!(StateFile::parse(&data[..LEN - 1]), None);
+    assert_eq!(StateFile::parse(&data[..FILE_BYTES]).as_ref(), Some(&state));
+    assert_eq!(StateFile::parse(&data[..FILE_BYTES - 1]), None);
     let number = |at: usize, length: usize| {
         data[at..at + length].iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
     };

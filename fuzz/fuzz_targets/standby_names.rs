@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use og_common::standby_names::{Edit, Method, Number, StandbyNames};
+use og_common::standby_names::{StandbyNames, StandbyNamesEdit, SyncMethod, SyncNumber};
 use og_fuzz::{halves, repeated};
 
 fuzz_target!(|data: &[u8]| {
@@ -34,12 +34,12 @@ fn edit(bytes: &[u8], what: u8) -> Option<()> {
     let lists = std::str::from_utf8(lists).ok()?;
     let (add, remove) = lists.split_once('\n').unwrap_or((lists, ""));
     let list = |text: &str| text.split(',').filter(|n| !n.is_empty()).map(str::to_owned).collect::<Vec<_>>();
-    let edit = Edit {
-        method: [None, Some(Method::Any), Some(Method::First)][usize::from(what % 3)],
+    let edit = StandbyNamesEdit {
+        method: [None, Some(SyncMethod::Any), Some(SyncMethod::First)][usize::from(what % 3)],
         number: match what / 3 % 4 {
-            0 => Number::Keep,
-            1 => Number::Majority,
-            n => Number::Exactly(u32::from(n) * u32::from(what / 12)),
+            0 => SyncNumber::Keep,
+            1 => SyncNumber::Majority,
+            n => SyncNumber::Exactly(u32::from(n) * u32::from(what / 12)),
         },
         add: list(add),
         remove: list(remove),

@@ -183,7 +183,7 @@ impl Reason {
 }
 
 impl ErrorKind {
-    /// Every one.
+    /// All values.
     pub const ALL: [Self; 13] = [
         Self::BadArgs,
         Self::NotFound,
@@ -200,7 +200,7 @@ impl ErrorKind {
         Self::Internal,
     ];
 
-    /// As the result writes it.
+    /// Returns the word of the results.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -69,7 +69,7 @@ pub struct Call {
 
 /// How far a call is: one line of JSON, `{"progress": {…}}`, on the standard error of a program run with `--progress`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
+pub struct CallProgress {
     /// What was seen, for a person.
     pub msg: String,
     /// What was copied so far.
@@ -80,24 +80,24 @@ pub struct Progress {
     pub total_bytes: Option<Bytes>,
 }
 
-impl Progress {
+impl CallProgress {
     fn to_line(&self) -> String {
         serde_json::json!({ "progress": self }).to_string()
     }
 
-    /// Reads such a line; `None` when it is something else.
+    /// Parses a line of progress; `None` for any other line.
     #[must_use]
     pub fn parse_line(line: &str) -> Option<Self> {
         #[derive(Deserialize)]
         struct Line {
-            progress: Progress,
+            progress: CallProgress,
         }
         serde_json::from_str::<Line>(line.trim()).ok().map(|line| line.progress)
     }
 }
 
 /// Seconds that a writer waits for another one unless `lock_timeout` says otherwise.
-pub const LOCK_TIMEOUT: u64 = 10;
+pub const LOCK_TIMEOUT_SECONDS: u64 = 10;
 
 impl Call {
     /// The node's data directory.
@@ -161,7 +161,7 @@ impl Call {
     /// How long to wait for another writer.
     #[must_use]
     pub fn lock_timeout(&self) -> std::time::Duration {
-        std::time::Duration::from_secs(self.common.lock_timeout.unwrap_or(LOCK_TIMEOUT))
+        std::time::Duration::from_secs(self.common.lock_timeout.unwrap_or(LOCK_TIMEOUT_SECONDS))
     }
 
     /// Whether the call waits for the end of a build of the node before it acts.
@@ -179,14 +179,14 @@ impl Call {
     pub fn record_progress(&self, what: impl Into<String>, bytes: Option<Bytes>, total_bytes: Option<Bytes>) {
         let msg = what.into();
         if self.progress && (bytes.is_some() || *self.seen.borrow() != msg) {
-            let progress = Progress { msg: secret::mask_text(&msg).into_owned(), bytes, total_bytes };
+            let progress = CallProgress { msg: secret::mask_text(&msg).into_owned(), bytes, total_bytes };
             // What is seen and cannot be told is no reason to end the work.
             drop(writeln!(std::io::stderr(), "{}", progress.to_line()));
         }
         *self.seen.borrow_mut() = msg;
     }
 
-    /// What was last seen.
+    /// Returns the last recorded progress.
     #[must_use]
     pub fn last_seen(&self) -> String {
         self.seen.borrow().clone()
@@ -223,10 +223,10 @@ mod tests {
 
     #[test]
     fn a_line_of_progress_is_read_as_it_was_told() {
-        let progress = Progress { msg: "half".to_owned(), bytes: Some(Bytes::new(5)), total_bytes: None };
-        assert_eq!(Progress::parse_line(&progress.to_line()), Some(progress));
+        let progress = CallProgress { msg: "half".to_owned(), bytes: Some(Bytes::new(5)), total_bytes: None };
+        assert_eq!(CallProgress::parse_line(&progress.to_line()), Some(progress));
         for other in ["", "half", "{}", r#"{"progress": 1}"#] {
-            assert_eq!(Progress::parse_line(other), None, "{other}");
+            assert_eq!(CallProgress::parse_line(other), None, "{other}");
         }
     }
 }

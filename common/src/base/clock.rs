@@ -13,7 +13,7 @@ pub fn now() -> u64 {
 pub fn rfc3339(epoch_seconds: u64) -> String {
     let days = epoch_seconds / 86_400;
     let second = epoch_seconds % 86_400;
-    let (year, month, day) = civil(days);
+    let (year, month, day) = date_from_days(days);
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
@@ -60,7 +60,7 @@ fn numbers<const N: usize>(text: &str, between: char, digits: [usize; N]) -> Opt
     parts.next().is_none().then_some(found)
 }
 
-/// Days since 1970-01-01, the reverse of [`civil`]; none before that.
+/// Days since 1970-01-01, the reverse of [`date_from_days`]; none before that.
 fn epoch_days(year: u64, month: u64, day: u64) -> Option<u64> {
     let (year, month_from_march) =
         if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
@@ -73,7 +73,7 @@ fn epoch_days(year: u64, month: u64, day: u64) -> Option<u64> {
 /// Year, month and day of a count of days since 1970-01-01, in the proleptic Gregorian calendar.
 ///
 /// The year is counted from 1 March, so that the leap day is its last: months then have a fixed start.
-fn civil(days: u64) -> (u64, u64, u64) {
+fn date_from_days(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468; // days from 0000-03-01 to 1970-01-01
     let era = shifted / 146_097; // days in 400 years
     let day_of_era = shifted % 146_097;

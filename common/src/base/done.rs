@@ -60,17 +60,17 @@ impl Call {
         self.done.0.borrow_mut().begun = Some(begun);
     }
 
-    /// What was begun has come to its end and changed nothing.
+    /// Clears the step of [`Call::record_begun`], which ended and changed nothing.
     pub fn clear_begun(&self) {
         self.done.0.borrow_mut().begun = None;
     }
 
-    /// What was noted has been taken back.
+    /// Clears the recorded actions: they were rolled back.
     pub fn clear_actions(&self) {
         self.done.0.borrow_mut().actions.clear();
     }
 
-    /// What was noted.
+    /// Returns the recorded actions.
     #[must_use]
     pub fn recorded_actions(&self) -> Vec<String> {
         self.done.0.borrow().actions.clone()

@@ -103,7 +103,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Every one.
+    /// All values.
     pub const ALL: [Self; 28] = [
         Self::Building,
         Self::BuildIncomplete,
@@ -135,7 +135,7 @@ impl Reason {
         Self::ForeignFile,
     ];
 
-    /// As the result writes it.
+    /// Returns the word of the results.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -185,7 +185,7 @@ pub struct CommandRecord {
 }
 
 /// How many bytes of each output stream a result shows.
-const SHOWN: usize = 16 * 1024;
+const MAX_SHOWN_BYTES: usize = 16 * 1024;
 
 impl CommandRecord {
     /// The record of a command with all it said; takes the end of each stream, without secrets.
@@ -194,7 +194,7 @@ impl CommandRecord {
         let shown = |text: &str| {
             // Of a secret that is cut, the rest would not be known for one.
             let text = secret::mask_text(text);
-            let mut from = text.len().saturating_sub(SHOWN);
+            let mut from = text.len().saturating_sub(MAX_SHOWN_BYTES);
             while !text.is_char_boundary(from) {
                 from += 1;
             }

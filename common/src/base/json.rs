@@ -77,7 +77,7 @@ impl<'de> Visitor<'de> for Strict {
     }
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
-        while let Some(key) = entries.next_key_seed(Key)? {
+        while let Some(key) = entries.next_key_seed(KeySeed)? {
             let value = entries.next_value_seed(Self)?;
             if map.contains_key(&key) {
                 return Err(A::Error::custom(format!("key {key:?} is given twice")));
@@ -88,9 +88,9 @@ impl<'de> Visitor<'de> for Strict {
     }
 }
 
-struct Key;
+struct KeySeed;
 
-impl<'de> DeserializeSeed<'de> for Key {
+impl<'de> DeserializeSeed<'de> for KeySeed {
     type Value = String;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
         String::deserialize(deserializer)

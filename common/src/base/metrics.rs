@@ -62,7 +62,7 @@ impl Metrics {
     /// An empty page whose samples all have these labels.
     #[must_use]
     pub fn new(labels: &[(&str, &str)]) -> Self {
-        Self { text: String::new(), labels: joined(labels) }
+        Self { text: String::new(), labels: format_labels(labels) }
     }
 
     /// Adds a metric. What is not known has no sample; of a metric without samples only its help is there.
@@ -75,7 +75,7 @@ impl Metrics {
         // Writing to a String cannot fail.
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} gauge");
         for (labels, value) in samples {
-            let own = joined(&labels);
+            let own = format_labels(&labels);
             let comma = if own.is_empty() || self.labels.is_empty() { "" } else { "," };
             let _ = writeln!(self.text, "{name}{{{}{comma}{own}}} {value}", self.labels);
         }
@@ -93,7 +93,7 @@ impl Metrics {
     }
 }
 
-fn joined(labels: &[(&str, &str)]) -> String {
+fn format_labels(labels: &[(&str, &str)]) -> String {
     let one = |(name, value): &(&str, &str)| format!("{name}=\"{}\"", escape(value));
     labels.iter().map(one).collect::<Vec<_>>().join(",")
 }

@@ -18,7 +18,7 @@ pub mod secret;
 pub use advice::{Explanation, describe_word};
 pub use blocking::run_blocking;
 pub use bytes::Bytes;
-pub use call::{Call, Common, IfBuilding, LOCK_TIMEOUT, Progress};
+pub use call::{Call, CallProgress, Common, IfBuilding, LOCK_TIMEOUT_SECONDS};
 pub(crate) use call::{environment_data_dir, not_root_error, run_as_hint};
 pub(crate) use done::Done;
 pub use error::{CommandRecord, Error, ErrorKind, Failure, Reason};

@@ -78,7 +78,11 @@ pub(super) fn check_node(node: &ClusterNode) -> Result<(), Error> {
             );
         }
         if !server.float_address.is_empty() {
-            check_addresses(node, "cm_server.float_address", &[Address::as_written(&server.float_address)])?;
+            check_addresses(
+                node,
+                "cm_server.float_address",
+                &[Address::from_written(&server.float_address)],
+            )?;
         }
     }
     if node.data_nodes.len() > MAX_DATA_NODES {
@@ -187,7 +191,7 @@ fn check_duplicates(nodes: &[ClusterNode]) -> Result<(), Error> {
             ("id", node.id.to_string()),
             ("CM agent's id", node.cm_agent.id.to_string()),
         ];
-        keys.extend(node.addresses.iter().map(|a| ("address", Address::canonical(a.as_str()).to_string())));
+        keys.extend(node.addresses.iter().map(|a| ("address", Address::from_text(a.as_str()).to_string())));
         keys.extend(node.data_nodes.iter().map(|d| ("instance_id", d.id.to_string())));
         keys.extend(node.cm_server.iter().map(|s| ("CM server's id", s.id.to_string())));
         for (what, value) in keys {

@@ -4,16 +4,16 @@
 use std::collections::BTreeMap;
 
 use super::page::{
-    NAME, PAGE, PATH, Reader, Writer, check_data_nodes, next_page, read_header, read_node_count, u32_at,
-    wrong_checksum,
+    NAME_BYTES, PAGE_BYTES, PATH_BYTES, Reader, Writer, check_data_nodes, next_page, read_header,
+    read_node_count, u32_at, wrong_checksum,
 };
 use super::static_config::LAYOUT;
 use super::{Cluster, MAX_DATA_NODES, MAX_NODES, Role};
 use crate::base::Error;
 
-const HEADER: usize = 24;
+const HEADER_BYTES: usize = 24;
 const WHEN_DAMAGED: &str = "write it anew from the live roles, or remove it: openGauss does without";
-const DATA_NODE: usize = 12 + PATH;
+const DATA_NODE_BYTES: usize = 12 + PATH_BYTES;
 
 /// A whole cluster_dynamic_config.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl DynamicConfig {
     #[must_use]
     pub fn is_cm_file(bytes: &[u8]) -> bool {
         const CHECKSUM_AND_LENGTH: [u8; 8] = [0; 8];
-        bytes.len() > PAGE
+        bytes.len() > PAGE_BYTES
             && bytes[..8] == CHECKSUM_AND_LENGTH
             && bytes[8..12] != [0; 4]
             && bytes.get(24..28).is_some_and(|nodes| nodes != [0; 4])
@@ -98,7 +98,7 @@ impl DynamicConfig {
     /// `corrupt` as for the static config; `unsupported` for another layout than 301.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let mut r = Reader::new(bytes, 0);
-        read_header(&mut r, HEADER, WHEN_DAMAGED)?;
+        read_header(&mut r, HEADER_BYTES, WHEN_DAMAGED)?;
         let layout = r.u32("the header")?;
         if layout != LAYOUT {
             return Err(Error::new(
@@ -113,7 +113,7 @@ impl DynamicConfig {
             r.zeros("the room behind a record", next_page(r.at()) - r.at())?;
             nodes.push(live_node(bytes, &mut r, n)?);
         }
-        r.zeros("the room behind a record", r.at().next_multiple_of(PAGE) - r.at())?;
+        r.zeros("the room behind a record", r.at().next_multiple_of(PAGE_BYTES) - r.at())?;
         if r.at() != bytes.len() {
             return Err(Error::corrupt(format!(
                 "{} bytes follow the last node's record",
@@ -139,13 +139,13 @@ impl DynamicConfig {
             w.fill_to(next_page(w.at()));
             let begin = w.begin();
             w.u32(node.id);
-            w.string("name", &node.name, NAME)?;
+            w.string("name", &node.name, NAME_BYTES)?;
             w.u32(count(node.data_nodes.len(), MAX_DATA_NODES)?);
             for d in &node.data_nodes {
                 w.u32(d.id);
                 w.u32(d.group);
                 w.u32(d.role.code());
-                w.string("data_dir", &d.data_dir, PATH)?;
+                w.string("data_dir", &d.data_dir, PATH_BYTES)?;
             }
             w.zeros(8);
             w.seal(begin);
@@ -177,14 +177,14 @@ fn live_node(bytes: &[u8], r: &mut Reader, n: usize) -> Result<LiveNode, Error> 
     let record = bytes.get(begin..).unwrap_or_default();
     let servers = u32_at(record, 72) as usize;
     check_data_nodes(n, begin, servers)?;
-    let body = record.get(4..76 + servers * DATA_NODE + 8).ok_or_else(|| {
+    let body = record.get(4..76 + servers * DATA_NODE_BYTES + 8).ok_or_else(|| {
         Error::corrupt(format!("the file ends at byte {} within the record of node {n}", bytes.len()))
     })?;
     if crc32fast::hash(body) != r.u32("the checksum")? {
         return Err(wrong_checksum(n, begin, WHEN_DAMAGED));
     }
     let id = r.u32("the node's id")?;
-    let name = r.string("the node's name", NAME)?;
+    let name = r.string("the node's name", NAME_BYTES)?;
     r.u32("the count of data nodes")?;
     let mut data_nodes = Vec::with_capacity(servers);
     for _ in 0..servers {
@@ -195,7 +195,12 @@ fn live_node(bytes: &[u8], r: &mut Reader, n: usize) -> Result<LiveNode, Error> 
             Error::corrupt(format!("node {name}: role {code} of dn_{id}, it must be 0 to 3"))
                 .gauss_code("GAUSS-51204")
         })?;
-        data_nodes.push(LiveDataNode { id, group, role, data_dir: r.string("the data directory", PATH)? });
+        data_nodes.push(LiveDataNode {
+            id,
+            group,
+            role,
+            data_dir: r.string("the data directory", PATH_BYTES)?,
+        });
     }
     r.zeros("the end of the record", 8)?;
     Ok(LiveNode { id, name, data_nodes })

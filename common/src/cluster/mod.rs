@@ -104,14 +104,14 @@ impl fmt::Display for Role {
 pub struct Address(String);
 
 impl Address {
-    /// The address as it stands, unchecked; [`Cluster::check`] refuses one that is no IP.
-    pub fn as_written(text: impl Into<String>) -> Self {
+    /// Takes the address as it stands, unchecked; [`Cluster::check`] refuses one that is no IP.
+    pub fn from_written(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The address written as OM writes it: without spaces around it, IPv6 compressed.
+    /// Writes the address as OM does: without spaces around it, IPv6 compressed.
     #[must_use]
-    pub fn canonical(text: &str) -> Self {
+    pub fn from_text(text: &str) -> Self {
         let text = text.trim();
         Self(text.parse::<IpAddr>().map_or_else(|_| text.to_owned(), |ip| ip.to_string()))
     }

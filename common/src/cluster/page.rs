@@ -5,20 +5,20 @@ use super::{Address, MAX_ADDRESSES, MAX_DATA_NODES, MAX_NODES};
 use crate::base::Error;
 
 /// Every record begins on a page of its own.
-pub(super) const PAGE: usize = 8192;
+pub(super) const PAGE_BYTES: usize = 8192;
 /// Room for one address.
-pub(super) const ADDRESS: usize = 128;
+pub(super) const ADDRESS_BYTES: usize = 128;
 /// Room for a node's or zone's name.
-pub(super) const NAME: usize = 64;
+pub(super) const NAME_BYTES: usize = 64;
 /// Room for a path.
-pub(super) const PATH: usize = 1024;
+pub(super) const PATH_BYTES: usize = 1024;
 /// Bytes of a list of addresses: its count and the room.
-pub(super) const ADDRESSES: usize = 4 + MAX_ADDRESSES * ADDRESS;
+pub(super) const ADDRESSES_BYTES: usize = 4 + MAX_ADDRESSES * ADDRESS_BYTES;
 
 /// The first page that begins after `position`, as OM's writer counts: a record that ends on a page's end is followed by
 /// a free page.
 pub(super) fn next_page(position: usize) -> usize {
-    (position / PAGE + 1) * PAGE
+    (position / PAGE_BYTES + 1) * PAGE_BYTES
 }
 
 /// `bytes[at..at + 4]` as a number; 0 when the slice is shorter.
@@ -68,8 +68,8 @@ pub(super) fn wrong_checksum(node: usize, begin: usize, hint: &str) -> Error {
 
 /// Where the first byte is that is not 0. Nearly all of a file is 0: whole pages are compared at a time.
 fn used_length(bytes: &[u8]) -> Option<usize> {
-    const NONE: [u8; PAGE] = [0; PAGE];
-    let page = bytes.chunks(PAGE).position(|page| page != &NONE[..page.len()])? * PAGE;
+    const NONE: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
+    let page = bytes.chunks(PAGE_BYTES).position(|page| page != &NONE[..page.len()])? * PAGE_BYTES;
     bytes[page..].iter().position(|b| *b != 0).map(|at| page + at)
 }
 
@@ -138,9 +138,9 @@ impl<'a> Reader<'a> {
         }
         let mut list = Vec::with_capacity(count);
         for _ in 0..count {
-            list.push(Address::as_written(self.string(what, ADDRESS)?));
+            list.push(Address::from_written(self.string(what, ADDRESS_BYTES)?));
         }
-        self.zeros(what, (MAX_ADDRESSES - count) * ADDRESS)?;
+        self.zeros(what, (MAX_ADDRESSES - count) * ADDRESS_BYTES)?;
         Ok(list)
     }
 
@@ -210,9 +210,9 @@ impl Writer {
             })?;
         self.u32(count);
         for address in list {
-            self.string(what, address.as_str(), ADDRESS)?;
+            self.string(what, address.as_str(), ADDRESS_BYTES)?;
         }
-        self.zeros((MAX_ADDRESSES - list.len()) * ADDRESS);
+        self.zeros((MAX_ADDRESSES - list.len()) * ADDRESS_BYTES);
         Ok(())
     }
 
@@ -230,7 +230,7 @@ impl Writer {
 
     /// The whole, filled up to full pages.
     pub(super) fn finish(mut self) -> Vec<u8> {
-        let full = self.bytes.len().next_multiple_of(PAGE);
+        let full = self.bytes.len().next_multiple_of(PAGE_BYTES);
         self.fill_to(full);
         self.bytes
     }

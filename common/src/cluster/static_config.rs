@@ -8,8 +8,8 @@
 use std::collections::HashSet;
 
 use super::page::{
-    ADDRESSES, NAME, PAGE, PATH, Reader, Writer, check_data_nodes, next_page, read_header, read_node_count,
-    u32_at, wrong_checksum,
+    ADDRESSES_BYTES, NAME_BYTES, PAGE_BYTES, PATH_BYTES, Reader, Writer, check_data_nodes, next_page,
+    read_header, read_node_count, u32_at, wrong_checksum,
 };
 use super::spec::{self, Difference};
 use super::{
@@ -20,22 +20,22 @@ use crate::base::{Error, ErrorKind};
 /// The layout that openGauss's OM writes: only data nodes, one primary and its standbys.
 pub const LAYOUT: u32 = 301;
 /// Peer slots that OM has written since 3.0.0.
-pub const SLOTS: usize = 8;
+pub const PEER_SLOTS: usize = 8;
 /// Peer slots that OM wrote before.
-const OLD_SLOTS: usize = 7;
-const HEADER: usize = 28;
+const OLD_PEER_SLOTS: usize = 7;
+const HEADER_BYTES: usize = 28;
 const WHEN_DAMAGED: &str =
     "take the file from another node of the cluster, or move it away and write it anew from nodes or xml";
 /// From a record's beginning to its count of data nodes.
 const DATA_NODE_COUNT: usize = 9756;
 /// A data node's record without its peers.
-const DATA_NODE: usize = 3868;
-const PEER: usize = PATH + ADDRESSES + 8;
-const GTM: usize = 3240;
-const GTM_PROXY: usize = 404;
-const COORDINATOR: usize = 2456;
+const DATA_NODE_BYTES: usize = 3868;
+const PEER_BYTES: usize = PATH_BYTES + ADDRESSES_BYTES + 8;
+const GTM_BYTES: usize = 3240;
+const GTM_PROXY_BYTES: usize = 404;
+const COORDINATOR_BYTES: usize = 2456;
 /// The etcd block and the two sctp ports.
-const ETCD: usize = 1884 + 8;
+const ETCD_BYTES: usize = 1884 + 8;
 
 /// A whole file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub struct StaticConfig {
 
 /// Bytes of a node's record with `data_nodes` data nodes.
 fn record_len(data_nodes: usize, slots: usize) -> usize {
-    DATA_NODE_COUNT + 4 + data_nodes * (DATA_NODE + slots * PEER) + ETCD
+    DATA_NODE_COUNT + 4 + data_nodes * (DATA_NODE_BYTES + slots * PEER_BYTES) + ETCD_BYTES
 }
 
 impl StaticConfig {
@@ -68,7 +68,7 @@ impl StaticConfig {
         if let Some(error) = eight_byte_checksums(bytes) {
             return Err(error);
         }
-        read_header(&mut r, HEADER, WHEN_DAMAGED)?;
+        read_header(&mut r, HEADER_BYTES, WHEN_DAMAGED)?;
         let layout = r.u32("the header")?;
         if !matches!(layout, 201 | LAYOUT) {
             return Err(unknown_layout(layout));
@@ -91,9 +91,9 @@ impl StaticConfig {
                 }
                 slots = Some(new);
             }
-            nodes.push(read_node(&mut r, found.unwrap_or(SLOTS)).map_err(|e| locate_error(n, &e))?);
+            nodes.push(read_node(&mut r, found.unwrap_or(PEER_SLOTS)).map_err(|e| locate_error(n, &e))?);
         }
-        r.zeros("the room behind a record", r.at().next_multiple_of(PAGE) - r.at())?;
+        r.zeros("the room behind a record", r.at().next_multiple_of(PAGE_BYTES) - r.at())?;
         if r.at() != bytes.len() {
             return Err(Error::corrupt(format!(
                 "{} bytes follow the last node's record at byte {}",
@@ -103,7 +103,7 @@ impl StaticConfig {
         }
         let cluster = Cluster { nodes };
         check_unambiguous(&cluster)?;
-        Ok(Self { layout, time, local, slots: slots.unwrap_or(SLOTS), cluster })
+        Ok(Self { layout, time, local, slots: slots.unwrap_or(PEER_SLOTS), cluster })
     }
 
     /// The file's bytes, as OM writes them. `parse` of them gives the same again.
@@ -117,7 +117,7 @@ impl StaticConfig {
             .ok_or_else(|| {
                 Error::refused(format!("{} nodes, a file has 1 to {MAX_NODES}", self.cluster.nodes.len()))
             })?;
-        let mut w = Writer::with_capacity(PAGE * (1 + 4 * self.cluster.nodes.len()));
+        let mut w = Writer::with_capacity(PAGE_BYTES * (1 + 4 * self.cluster.nodes.len()));
         let begin = w.begin();
         w.u32(28);
         w.u32(self.layout);
@@ -208,7 +208,7 @@ fn eight_byte_checksums(bytes: &[u8]) -> Option<Error> {
 /// How many peer slots the record at `begin` has, found by its checksum; `None` when it has no data node to tell by.
 fn record_slots(bytes: &[u8], begin: usize, n: usize) -> Result<Option<usize>, Error> {
     let record = bytes.get(begin..).unwrap_or_default();
-    if record.len() < record_len(0, SLOTS) {
+    if record.len() < record_len(0, PEER_SLOTS) {
         return Err(Error::corrupt(format!(
             "the file ends at byte {} within the record of node {n}, which begins at byte {begin}",
             bytes.len()
@@ -217,7 +217,7 @@ fn record_slots(bytes: &[u8], begin: usize, n: usize) -> Result<Option<usize>, E
     let crc = u32_at(record, 0);
     let data_nodes = u32_at(record, DATA_NODE_COUNT) as usize;
     check_data_nodes(n, begin, data_nodes)?;
-    for slots in [SLOTS, OLD_SLOTS] {
+    for slots in [PEER_SLOTS, OLD_PEER_SLOTS] {
         let body = record.get(4..record_len(data_nodes, slots));
         if body.is_some_and(|b| crc32fast::hash(b) == crc) {
             return Ok((data_nodes > 0).then_some(slots));
@@ -248,8 +248,8 @@ fn read_absent(r: &mut Reader, what: &str, len: usize) -> Result<(), Error> {
 fn read_node(r: &mut Reader, slots: usize) -> Result<ClusterNode, Error> {
     r.u32("the checksum")?;
     let id = r.u32("the node's id")?;
-    let name = r.string("the node's name", NAME)?;
-    let zone = r.string("azName", NAME)?;
+    let name = r.string("the node's name", NAME_BYTES)?;
+    let zone = r.string("azName", NAME_BYTES)?;
     let zone_priority = r.u32("azPriority")?;
     let addresses = r.addresses("backIp")?;
     let ssh_addresses = r.addresses("sshIp")?;
@@ -259,15 +259,15 @@ fn read_node(r: &mut Reader, slots: usize) -> Result<ClusterNode, Error> {
         group: r.i32("the CM agent's group")?,
         addresses: r.addresses("the CM agent's addresses")?,
     };
-    read_absent(r, "the GTM", GTM)?;
-    read_absent(r, "the GTM proxy", GTM_PROXY)?;
-    read_absent(r, "the coordinator", COORDINATOR)?;
+    read_absent(r, "the GTM", GTM_BYTES)?;
+    read_absent(r, "the GTM proxy", GTM_PROXY_BYTES)?;
+    read_absent(r, "the coordinator", COORDINATOR_BYTES)?;
     let count = r.u32("the count of data nodes")?;
     let mut data_nodes = Vec::new();
     for _ in 0..count {
         data_nodes.push(read_data_node(r, slots)?);
     }
-    read_absent(r, "etcd", ETCD)?;
+    read_absent(r, "etcd", ETCD_BYTES)?;
     Ok(ClusterNode {
         id,
         name,
@@ -286,12 +286,12 @@ fn read_cm_server(r: &mut Reader) -> Result<(String, Option<CmServer>), Error> {
     let at = r.at();
     let id = r.u32("the CM server's id")?;
     let group = r.u32("the CM server's group")?;
-    let cm_dir = r.string("cmDir", PATH)?;
+    let cm_dir = r.string("cmDir", PATH_BYTES)?;
     let server = CmServer {
         id,
         group,
         level: r.u32("the CM server's level")?,
-        float_address: r.string("the CM server's floating address", super::page::ADDRESS)?,
+        float_address: r.string("the CM server's floating address", super::page::ADDRESS_BYTES)?,
         listen_addresses: r.addresses("the CM server's addresses")?,
         port: r.u32("the CM server's port")?,
         ha_addresses: r.addresses("the CM server's HA addresses")?,
@@ -327,9 +327,9 @@ fn read_data_node(r: &mut Reader, slots: usize) -> Result<DataNode, Error> {
     let mut d = DataNode {
         id: r.u32("the data node's id")?,
         group: r.u32("the data node's group")?,
-        data_dir: r.string("the data directory", PATH)?,
-        xlog_dir: r.string("the xlog folder", PATH)?,
-        ssd_dir: r.string("the ssd folder", PATH)?,
+        data_dir: r.string("the data directory", PATH_BYTES)?,
+        xlog_dir: r.string("the xlog folder", PATH_BYTES)?,
+        ssd_dir: r.string("the ssd folder", PATH_BYTES)?,
         listen_addresses: r.addresses("the data node's addresses")?,
         port: r.u32("the port")?,
         role: read_role(r, "the data node's role")?,
@@ -345,7 +345,7 @@ fn read_data_node(r: &mut Reader, slots: usize) -> Result<DataNode, Error> {
     }
     for _ in 0..slots {
         d.peers.push(PeerRecord {
-            data_dir: r.string("a peer's data directory", PATH)?,
+            data_dir: r.string("a peer's data directory", PATH_BYTES)?,
             ha_addresses: r.addresses("a peer's HA addresses")?,
             ha_port: r.u32("a peer's HA port")?,
             role: read_role(r, "a peer's role")?,
@@ -392,17 +392,17 @@ fn check_unambiguous(cluster: &Cluster) -> Result<(), Error> {
 fn put_node(w: &mut Writer, node: &ClusterNode, slots: usize) -> Result<(), Error> {
     let begin = w.begin();
     w.u32(node.id);
-    w.string("name", &node.name, NAME)?;
-    w.string("zone", &node.zone, NAME)?;
+    w.string("name", &node.name, NAME_BYTES)?;
+    w.string("zone", &node.zone, NAME_BYTES)?;
     w.u32(node.zone_priority);
     w.addresses("address", &node.addresses)?;
     w.addresses("ssh_address", &node.ssh_addresses)?;
     if let Some(s) = &node.cm_server {
         w.u32(s.id);
         w.u32(s.group);
-        w.string("cm_dir", &node.cm_dir, PATH)?;
+        w.string("cm_dir", &node.cm_dir, PATH_BYTES)?;
         w.u32(s.level);
-        w.string("the CM server's floating address", &s.float_address, super::page::ADDRESS)?;
+        w.string("the CM server's floating address", &s.float_address, super::page::ADDRESS_BYTES)?;
         w.addresses("the CM server's addresses", &s.listen_addresses)?;
         w.u32(s.port);
         w.addresses("the CM server's HA addresses", &s.ha_addresses)?;
@@ -412,13 +412,13 @@ fn put_node(w: &mut Writer, node: &ClusterNode, slots: usize) -> Result<(), Erro
         w.u32(s.peer_port);
     } else {
         w.zeros(8);
-        w.string("cm_dir", &node.cm_dir, PATH)?;
-        w.zeros(4 + super::page::ADDRESS + 2 * (ADDRESSES + 4) + 4 + ADDRESSES + 4);
+        w.string("cm_dir", &node.cm_dir, PATH_BYTES)?;
+        w.zeros(4 + super::page::ADDRESS_BYTES + 2 * (ADDRESSES_BYTES + 4) + 4 + ADDRESSES_BYTES + 4);
     }
     w.u32(node.cm_agent.id);
     w.u32(node.cm_agent.group.cast_unsigned());
     w.addresses("the CM agent's addresses", &node.cm_agent.addresses)?;
-    w.zeros(GTM + GTM_PROXY + COORDINATOR);
+    w.zeros(GTM_BYTES + GTM_PROXY_BYTES + COORDINATOR_BYTES);
     let count = u32::try_from(node.data_nodes.len())
         .ok()
         .filter(|n| *n as usize <= MAX_DATA_NODES)
@@ -433,7 +433,7 @@ fn put_node(w: &mut Writer, node: &ClusterNode, slots: usize) -> Result<(), Erro
     for d in &node.data_nodes {
         put_data_node(w, d, slots)?;
     }
-    w.zeros(ETCD);
+    w.zeros(ETCD_BYTES);
     w.seal(begin);
     Ok(())
 }
@@ -449,21 +449,21 @@ fn put_data_node(w: &mut Writer, d: &DataNode, slots: usize) -> Result<(), Error
     }
     w.u32(d.id);
     w.u32(d.group);
-    w.string("data_dir", &d.data_dir, PATH)?;
-    w.string("xlog_dir", &d.xlog_dir, PATH)?;
-    w.string("ssd_dir", &d.ssd_dir, PATH)?;
+    w.string("data_dir", &d.data_dir, PATH_BYTES)?;
+    w.string("xlog_dir", &d.xlog_dir, PATH_BYTES)?;
+    w.string("ssd_dir", &d.ssd_dir, PATH_BYTES)?;
     w.addresses("listen_address", &d.listen_addresses)?;
     w.u32(d.port);
     w.u32(d.role.code());
     w.addresses("ha_address", &d.ha_addresses)?;
     w.u32(d.ha_port);
     for peer in &d.peers {
-        w.string("a peer's data_dir", &peer.data_dir, PATH)?;
+        w.string("a peer's data_dir", &peer.data_dir, PATH_BYTES)?;
         w.addresses("a peer's ha_address", &peer.ha_addresses)?;
         w.u32(peer.ha_port);
         w.u32(peer.role.code());
     }
     // OM before 3.0 leaves room for 7 peers, yet writes 8 where there are 8.
-    w.zeros(slots.saturating_sub(d.peers.len()) * PEER);
+    w.zeros(slots.saturating_sub(d.peers.len()) * PEER_BYTES);
     Ok(())
 }

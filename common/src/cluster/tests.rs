@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::dynamic_config::{DynamicConfig, LiveDataNode, LiveNode, Roles, parse_dnrole, print_dnrole};
 use super::spec::{Edit, NodeSpec, build, describe, differences, edit};
-use super::static_config::{LAYOUT, SLOTS, StaticConfig};
+use super::static_config::{LAYOUT, PEER_SLOTS, StaticConfig};
 use super::xml::{Document, Globals, print_new};
 use super::*;
 use crate::base::ErrorKind;
@@ -125,7 +125,7 @@ fn keep_keys(theirs: &Value, ours: &Value) -> Value {
 #[test]
 fn our_reader_sees_what_the_readers_of_om_and_of_the_server_see() {
     for name in FOLDERS {
-        let ours = as_om_reads(&sample(name).cluster, SLOTS);
+        let ours = as_om_reads(&sample(name).cluster, PEER_SLOTS);
         let theirs = json(&format!("{name}/readback.json"));
         pretty_assertions(&ours, &keep_keys(&theirs["nodes"], &ours), name);
 
@@ -319,7 +319,7 @@ fn the_largest_cluster_gets_its_ids_and_is_read_again() {
     let ids: Vec<u32> = cluster.data_nodes().map(|(_, d)| d.id).collect();
     // After 7000 come 40001 and so on, as OM counts.
     assert_eq!((ids[0], ids[999], ids[1000], ids[1023]), (6001, 7000, 40001, 40024));
-    let config = StaticConfig { layout: LAYOUT, time: TIME, local: 1024, slots: SLOTS, cluster };
+    let config = StaticConfig { layout: LAYOUT, time: TIME, local: 1024, slots: PEER_SLOTS, cluster };
     let bytes = config.print().unwrap();
     assert_eq!(bytes.len(), 8192 + 1024 * 32768);
     assert!(StaticConfig::parse(&bytes).unwrap() == config);

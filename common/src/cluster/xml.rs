@@ -231,7 +231,7 @@ fn error(text: &str, at: usize, what: impl std::fmt::Display, code: &str) -> Err
 
 /// The parts of the file that count.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Section {
+enum XmlSection {
     Cluster,
     DeviceList,
 }
@@ -240,7 +240,7 @@ enum Section {
 #[derive(Default)]
 struct Walk {
     stack: Vec<String>,
-    section: Option<Section>,
+    section: Option<XmlSection>,
     seen_cluster: Option<usize>,
     seen_list: bool,
     seen_root: bool,
@@ -311,16 +311,16 @@ impl Walk {
             (0, _) => self.seen_root = true,
             (1, b"CLUSTER") if self.seen_cluster.is_none() => {
                 self.seen_cluster = Some(at);
-                self.section = Some(Section::Cluster);
+                self.section = Some(XmlSection::Cluster);
             }
             (1, b"DEVICELIST") if !self.seen_list => {
                 self.seen_list = true;
-                self.section = Some(Section::DeviceList);
+                self.section = Some(XmlSection::DeviceList);
             }
-            (2, b"DEVICE") if self.section == Some(Section::DeviceList) => {
+            (2, b"DEVICE") if self.section == Some(XmlSection::DeviceList) => {
                 self.devices.push(Device { name: String::new(), element, params: Vec::new() });
             }
-            (2, b"PARAM") if self.section == Some(Section::Cluster) => {
+            (2, b"PARAM") if self.section == Some(XmlSection::Cluster) => {
                 let float = |name: &str| {
                     name.strip_prefix("floatIp").is_some_and(|n| n.starts_with(|c: char| c.is_ascii_digit()))
                 };
@@ -328,7 +328,7 @@ impl Walk {
                 self.cluster.extend(param);
             }
             (3, b"PARAM")
-                if self.section == Some(Section::DeviceList)
+                if self.section == Some(XmlSection::DeviceList)
                     && self.stack.last().is_some_and(|s| s == "DEVICE") =>
             {
                 let sync_node = |name: &str| name.starts_with("syncNode_");
@@ -372,7 +372,7 @@ impl Walk {
     fn close(&mut self, name: &str, end: usize) {
         match (self.stack.len(), name) {
             (1, _) => self.section = None,
-            (2, "DEVICE") if self.section == Some(Section::DeviceList) => {
+            (2, "DEVICE") if self.section == Some(XmlSection::DeviceList) => {
                 if let Some(device) = self.devices.last_mut() {
                     device.element.end = end;
                 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 /// Where a line's setting stands.
-pub(super) struct Found {
+pub(super) struct SettingSpan {
     pub(super) name: Range<usize>,
     pub(super) value: Range<usize>,
     pub(super) equals: bool,
@@ -31,7 +31,7 @@ pub(super) enum Token {
 }
 
 /// What a line without its `\n` holds: nothing but blanks and a comment, or one setting.
-pub(super) fn scan_line(text: &[u8]) -> Result<Option<Found>, LineError> {
+pub(super) fn scan_line(text: &[u8]) -> Result<Option<SettingSpan>, LineError> {
     let Some((token, name)) = next_token(text, 0) else { return Ok(None) };
     if !matches!(token, Token::Id | Token::QualifiedId) {
         return Err(error_near(text, Some(name)));
@@ -55,7 +55,7 @@ pub(super) fn scan_line(text: &[u8]) -> Result<Option<Found>, LineError> {
     }
     // No token follows, so what is not blank is a comment.
     let comment = value.end + count(&text[value.end..], is_blank) < text.len();
-    Ok(Some(Found { name, value, equals, comment }))
+    Ok(Some(SettingSpan { name, value, equals, comment }))
 }
 
 /// A value as it is written, without quotes and escapes.

@@ -35,7 +35,7 @@ pub struct SyntaxError {
 }
 
 /// So few settings are each looked for by themselves.
-const FEW: usize = 8;
+const MAX_LINEAR_NAMES: usize = 8;
 /// What editors of other systems put before a text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -67,18 +67,18 @@ impl Setting {
 /// The text of one postgresql.conf.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfFile {
-    lines: Vec<Line>,
+    lines: Vec<ConfLine>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Line {
+struct ConfLine {
     /// With its end (`\n`), which only the last line may lack; a slice of the text that was read, but for a changed line.
     bytes: Bytes,
-    content: Content,
+    content: LineContent,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Content {
+enum LineContent {
     /// Blank or only a comment.
     Nothing,
     Setting {
@@ -101,13 +101,13 @@ impl ConfFile {
         let ends = memchr::memchr_iter(b'\n', text).map(|at| at + 1);
         let ends = ends.chain((!text.ends_with(b"\n")).then_some(text.len()));
         let mut from = 0;
-        let mut lines: Vec<Line> = ends
-            .map(|end| Line::new(all.slice(std::mem::replace(&mut from, end)..end)))
+        let mut lines: Vec<ConfLine> = ends
+            .map(|end| ConfLine::new(all.slice(std::mem::replace(&mut from, end)..end)))
             .filter(|line| !line.bytes.is_empty())
             .collect();
         if let Some(first) = lines.first_mut().filter(|line| line.bytes.starts_with(BYTE_ORDER_MARK)) {
             let message = "a byte order mark, which the server takes for the beginning of a name".into();
-            first.content = Content::Error { column: 1, message };
+            first.content = LineContent::Error { column: 1, message };
         }
         Self { lines }
     }
@@ -123,8 +123,8 @@ impl ConfFile {
     /// The lines for which the server would refuse the whole file.
     #[must_use]
     pub fn errors(&self) -> Vec<SyntaxError> {
-        let error = |(index, line): (usize, &Line)| match &line.content {
-            Content::Error { column, message } => {
+        let error = |(index, line): (usize, &ConfLine)| match &line.content {
+            LineContent::Error { column, message } => {
                 Some(SyntaxError { line: index + 1, column: *column, message: message.clone() })
             }
             _ => None,
@@ -169,7 +169,7 @@ impl ConfFile {
     /// the settings of all others.
     #[must_use]
     pub fn occurrences_of(&self, names: &[&str]) -> HashMap<String, Vec<Setting>> {
-        let few = (names.len() < FEW).then_some(names);
+        let few = (names.len() < MAX_LINEAR_NAMES).then_some(names);
         let is_asked = |found: &[u8]| {
             few.is_none_or(|few| few.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(found)))
         };
@@ -238,10 +238,10 @@ impl ConfFile {
         if at > 0 && !self.lines[at - 1].bytes.ends_with(b"\n") {
             // A comment stays a comment whatever ends it; a setting is read the same.
             let bytes = [&self.lines[at - 1].bytes[..], end].concat();
-            self.lines[at - 1] = Line::new(bytes.into());
+            self.lines[at - 1] = ConfLine::new(bytes.into());
         }
         let text = [name.as_bytes(), b" = ", value::print_new(value).as_bytes(), end].concat();
-        self.lines.insert(at, Line::new(text.into()));
+        self.lines.insert(at, ConfLine::new(text.into()));
         Ok(true)
     }
 
@@ -255,7 +255,7 @@ impl ConfFile {
             check_name(name)?;
             value::check_value(name, value)?;
         }
-        if wanted.len() < FEW {
+        if wanted.len() < MAX_LINEAR_NAMES {
             return wanted.iter().map(|(name, value)| self.set(name, value)).collect();
         }
         let (mut active, mut commented) = (HashMap::new(), HashMap::new());
@@ -267,7 +267,7 @@ impl ConfFile {
             }
         }
         let mut changed = Vec::with_capacity(wanted.len());
-        let mut new: BTreeMap<usize, Vec<Line>> = BTreeMap::new();
+        let mut new: BTreeMap<usize, Vec<ConfLine>> = BTreeMap::new();
         for (name, value) in wanted {
             let lower = name.to_ascii_lowercase();
             if let Some(index) = active.get(lower.as_bytes()) {
@@ -280,7 +280,7 @@ impl ConfFile {
             };
             let end = self.line_end(like);
             let text = [name.as_bytes(), b" = ", value::print_new(value).as_bytes(), end].concat();
-            new.entry(at).or_default().push(Line::new(text.into()));
+            new.entry(at).or_default().push(ConfLine::new(text.into()));
             changed.push(true);
         }
         if new.contains_key(&self.lines.len())
@@ -288,7 +288,7 @@ impl ConfFile {
         {
             let ended = [&last.bytes[..], self.line_end(self.lines.len() - 1)].concat();
             self.lines.pop();
-            self.lines.push(Line::new(ended.into()));
+            self.lines.push(ConfLine::new(ended.into()));
         }
         let old = std::mem::take(&mut self.lines);
         for (index, line) in old.into_iter().enumerate() {
@@ -319,19 +319,19 @@ impl ConfFile {
     /// standby: taking over its primary's file it keeps its own line of a reserved parameter, also a commented one. Where
     /// it has none, release 3.0.5 comments the primary's line out; nothing is known of the others.
     pub fn unset(&mut self, name: &str) -> bool {
-        let concerns = |line: &Line| line.sets(name) && !is_include(name.as_bytes());
+        let concerns = |line: &ConfLine| line.sets(name) && !is_include(name.as_bytes());
         let Some(last) = self.lines.iter().rposition(concerns) else { return false };
         let mut commented = self.last_commented(name).is_some();
         for index in (0..=last).rev() {
             if !concerns(&self.lines[index]) {
                 continue;
             }
-            let Content::Setting { name_at, comment, .. } = &self.lines[index].content else { continue };
+            let LineContent::Setting { name_at, comment, .. } = &self.lines[index].content else { continue };
             let start = name_at.start;
             if *comment || (index == last && !commented) {
                 let (before, rest) = self.lines[index].bytes.split_at(start);
                 let bytes = [before, b"#", rest].concat();
-                self.lines[index] = Line::new(bytes.into());
+                self.lines[index] = ConfLine::new(bytes.into());
                 commented = true;
             } else {
                 self.lines.remove(index);
@@ -345,7 +345,7 @@ impl ConfFile {
         &'a self,
         takes: impl Fn(&[u8]) -> bool + 'a,
     ) -> impl Iterator<Item = Setting> + 'a {
-        let named = move |line: &Line| line.name().is_some_and(&takes);
+        let named = move |line: &ConfLine| line.name().is_some_and(&takes);
         self.lines
             .iter()
             .enumerate()
@@ -366,7 +366,7 @@ impl ConfFile {
 
     /// The place below the comment at `index`: the indented comment lines which follow it belong to it.
     fn index_after_comment(&self, index: usize) -> usize {
-        let belongs = |line: &&Line| {
+        let belongs = |line: &&ConfLine| {
             line.bytes.first().is_some_and(|b| matches!(b, b' ' | b'\t'))
                 && line.bytes.trim_ascii_start().starts_with(b"#")
         };
@@ -375,14 +375,14 @@ impl ConfFile {
 
     /// How lines end, at this line and, if it lacks its end, in the file.
     fn line_end(&self, index: usize) -> &'static [u8] {
-        let ended = |line: &&Line| line.bytes.ends_with(b"\n");
+        let ended = |line: &&ConfLine| line.bytes.ends_with(b"\n");
         let like = self.lines.get(index).filter(ended).or_else(|| self.lines.iter().rfind(ended));
         if like.is_some_and(|line| line.bytes.ends_with(b"\r\n")) { b"\r\n" } else { b"\n" }
     }
 
     fn change_line(&mut self, index: usize, wanted: &str) -> bool {
         let line = &mut self.lines[index];
-        let Content::Setting { name_at, value_at, equals, .. } = &line.content else { return false };
+        let LineContent::Setting { name_at, value_at, equals, .. } = &line.content else { return false };
         if is_same_value(&lexer::decode(&line.bytes[value_at.clone()]), wanted.as_bytes()) {
             return false;
         }
@@ -393,22 +393,22 @@ impl ConfFile {
         let before: Cow<'_, [u8]> =
             if *equals { before.into() } else { [&before[..name_at.end], b" = "].concat().into() };
         let bytes = [&before, text.as_bytes(), after].concat();
-        *line = Line::new(bytes.into());
+        *line = ConfLine::new(bytes.into());
         true
     }
 }
 
-impl Line {
+impl ConfLine {
     fn new(bytes: Bytes) -> Self {
         let content = match lexer::scan_line(bytes.strip_suffix(b"\n").unwrap_or(&bytes)) {
-            Ok(None) => Content::Nothing,
-            Ok(Some(found)) => Content::Setting {
+            Ok(None) => LineContent::Nothing,
+            Ok(Some(found)) => LineContent::Setting {
                 name_at: found.name,
                 value_at: found.value,
                 equals: found.equals,
                 comment: found.comment,
             },
-            Err(error) => Content::Error { column: error.column, message: error.message },
+            Err(error) => LineContent::Error { column: error.column, message: error.message },
         };
         Self { bytes, content }
     }
@@ -416,7 +416,7 @@ impl Line {
     /// The name of its setting, as it is written.
     fn name(&self) -> Option<&[u8]> {
         match &self.content {
-            Content::Setting { name_at, .. } => Some(&self.bytes[name_at.clone()]),
+            LineContent::Setting { name_at, .. } => Some(&self.bytes[name_at.clone()]),
             _ => None,
         }
     }
@@ -424,7 +424,7 @@ impl Line {
     /// The value of its setting, without quotes and escapes.
     fn value(&self) -> Option<Cow<'_, [u8]>> {
         match &self.content {
-            Content::Setting { value_at, .. } => Some(lexer::decode(&self.bytes[value_at.clone()])),
+            LineContent::Setting { value_at, .. } => Some(lexer::decode(&self.bytes[value_at.clone()])),
             _ => None,
         }
     }
@@ -436,7 +436,7 @@ impl Line {
 
     /// The name that it sets in a comment.
     fn commented_name(&self) -> Option<&[u8]> {
-        if matches!(self.content, Content::Nothing) { lexer::commented_name(&self.bytes) } else { None }
+        if matches!(self.content, LineContent::Nothing) { lexer::commented_name(&self.bytes) } else { None }
     }
 
     /// Its setting, if it has one; `index` is its place in the file.

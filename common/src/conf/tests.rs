@@ -434,7 +434,7 @@ proptest! {
                 last.bytes = last.bytes.trim_ascii_end().to_vec().into();
             }
         }
-        let bytes = |lines: &[Line]| lines.iter().map(|line| line.bytes.clone()).collect::<Vec<_>>();
+        let bytes = |lines: &[ConfLine]| lines.iter().map(|line| line.bytes.clone()).collect::<Vec<_>>();
         prop_assert_eq!(bytes(&rest), bytes(&old));
     }
 

@@ -43,7 +43,9 @@ pub fn is_same_value(one: &[u8], other: &[u8]) -> bool {
     let (Ok(one), Ok(other)) = (std::str::from_utf8(one), std::str::from_utf8(other)) else { return false };
     match (parse_bool(one), parse_bool(other)) {
         (Some(one), Some(other)) => one == other,
-        _ => matches!((Number::parse(one), Number::parse(other)), (Some(one), Some(other)) if one == other),
+        _ => {
+            matches!((NumberWithUnit::parse(one), NumberWithUnit::parse(other)), (Some(one), Some(other)) if one == other)
+        }
     }
 }
 
@@ -101,12 +103,12 @@ fn parse_bool(word: &str) -> Option<bool> {
 
 /// A number with its unit. Integers with leading zeros are left out: the server reads them as octal for some types.
 #[derive(PartialEq)]
-struct Number<'a> {
+struct NumberWithUnit<'a> {
     amount: f64,
     unit: &'a str,
 }
 
-impl<'a> Number<'a> {
+impl<'a> NumberWithUnit<'a> {
     fn parse(text: &'a str) -> Option<Self> {
         let text = text.trim_ascii();
         let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());

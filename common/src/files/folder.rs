@@ -11,7 +11,7 @@ use nix::fcntl::{AtFlags, Flock, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
-use super::lock::flock_within;
+use super::lock::acquire_flock;
 use crate::base::{Bytes, Call, Error};
 
 /// Bits of a mode by which others than the owner may write.
@@ -119,7 +119,7 @@ impl OwnFolder {
                 },
                 Err(e) => return Err(Error::io("make", &path, &e.into())),
             };
-            let file = flock_within(file, &path, "is being written", call).await?;
+            let file = acquire_flock(file, &path, "is being written", call).await?;
             let own = file.metadata().map_err(|e| Error::io("look at", &path, &e))?;
             // The holder before may have given it another name, or removed it.
             if let Some(there) = self.stat(name)?

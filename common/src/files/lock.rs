@@ -12,8 +12,8 @@ use nix::libc;
 
 use crate::base::{Call, Error, ErrorKind, Reason};
 
-/// How often a waiting writer looks again.
-const INTERVAL: Duration = Duration::from_millis(20);
+/// The poll interval of a waiting writer.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The lock that gs_guc and the server take before they change `FILE`: a POSIX record lock on `FILE.lock`
 /// (`pgut_flock` of openGauss is fcntl(2), so flock(2) would not keep it out).
@@ -74,13 +74,13 @@ impl NodeLock {
     /// `busy`, naming the process that holds it; `permission` or `io`.
     pub async fn acquire(data_dir: &Path, call: &Call) -> Result<Self, Error> {
         let folder = File::open(data_dir).map_err(|e| Error::io("open", data_dir, &e))?;
-        flock_within(folder, data_dir, "is being worked on", call).await.map(|lock| Self { _folder: lock })
+        acquire_flock(folder, data_dir, "is being worked on", call).await.map(|lock| Self { _folder: lock })
     }
 }
 
 /// A mark that a long piece of work leaves beside what it works on, locked by flock(2) for as long as the work goes on: also
-/// after the death of the process that began it, by the programs that it started meanwhile and that [inherited](MarkLock::inherited) it. A
-/// mark that is there and not locked is what a killed run left.
+/// after the death of the process that began it, by the programs that it started meanwhile and that
+/// [inherit](MarkLock::run_with_inherited_lock) it. A mark that is there and not locked is what a killed run left.
 #[derive(Debug)]
 pub struct MarkLock {
     file: Flock<File>,
@@ -97,7 +97,7 @@ impl MarkLock {
             options.read(true).write(true).create(true).truncate(false).mode(0o600);
             let file = options.custom_flags(OFlag::O_NOFOLLOW.bits()).open(mark);
             let file = file.map_err(|e| Error::io("write", mark, &e))?;
-            let file = flock_within(file, mark, "is being worked on", call).await?;
+            let file = acquire_flock(file, mark, "is being worked on", call).await?;
             // The holder before may have removed the mark, and another process made a new one.
             let taken = Self { file };
             if taken.is_at(mark) {
@@ -142,7 +142,10 @@ impl MarkLock {
     ///
     /// # Errors
     /// `io`, and those of `work`.
-    pub async fn inherited<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    pub async fn run_with_inherited_lock<T>(
+        &self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         let keep = |flags| {
             let set = fcntl(&*self.file, FcntlArg::F_SETFD(flags));
             set.map_err(|e| Error::new(ErrorKind::Io, format!("cannot share a lock: {}", e.desc())))
@@ -155,7 +158,7 @@ impl MarkLock {
 }
 
 /// Takes flock(2) on an open file, waiting up to `lock_timeout`.
-pub(super) async fn flock_within(
+pub(super) async fn acquire_flock(
     file: File,
     path: &Path,
     state: &str,
@@ -226,7 +229,7 @@ async fn wait_for_lock(
                     "a lock held by {}",
                     holder.map_or("another process".to_owned(), describe_process)
                 ));
-                tokio::time::sleep(INTERVAL).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         }
     }

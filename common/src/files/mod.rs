@@ -22,7 +22,7 @@ pub use replace::{create, remove_read, replace, replace_read, sync_folder};
 pub use tcp::read_tcp;
 
 /// No file of a node that these programs read is so large; one that is must not take the machine's memory.
-const MOST: u64 = 256 << 20;
+const MAX_FILE_BYTES: u64 = 256 << 20;
 
 /// Hashed at once.
 const HASH_BUFFER_BYTES: usize = 1 << 20;
@@ -46,10 +46,10 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     if !meta.is_file() {
         return Err(wrong("is not a regular file"));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(meta.len().min(MOST)).unwrap_or_default());
-    let read = Read::by_ref(&mut file).take(MOST + 1).read_to_end(&mut bytes).map_err(fail)?;
-    if read as u64 > MOST {
-        return Err(wrong(&format!("is larger than {} MiB", MOST >> 20)));
+    let mut bytes = Vec::with_capacity(usize::try_from(meta.len().min(MAX_FILE_BYTES)).unwrap_or_default());
+    let read = Read::by_ref(&mut file).take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if read as u64 > MAX_FILE_BYTES {
+        return Err(wrong(&format!("is larger than {} MiB", MAX_FILE_BYTES >> 20)));
     }
     Ok(bytes)
 }
@@ -235,7 +235,7 @@ mod tests {
             assert_eq!(read(path).unwrap_err().kind(), ErrorKind::Io, "{}", path.display());
         }
         let huge = folder.path().join("huge");
-        std::fs::File::create(&huge).unwrap().set_len(MOST + 1).unwrap();
+        std::fs::File::create(&huge).unwrap().set_len(MAX_FILE_BYTES + 1).unwrap();
         assert!(read(&huge).unwrap_err().to_string().contains("larger than 256 MiB"));
         assert_eq!(read(&folder.path().join("none")).unwrap_err().kind(), ErrorKind::NotFound);
     }

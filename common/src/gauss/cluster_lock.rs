@@ -65,7 +65,7 @@ impl ClusterLock {
 /// The file's content. A base backup or a build copies it to other nodes, where it must not count: there the data
 /// directory has another inode.
 #[derive(Serialize, Deserialize)]
-struct Content {
+struct LockFileContent {
     data_dir_inode: u64,
     #[serde(flatten)]
     lock: ClusterLock,
@@ -82,7 +82,7 @@ pub fn read(data_dir: &Path) -> Result<Option<ClusterLock>, Error> {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e),
     };
-    let content: Content = serde_json::from_slice(&text).map_err(|e| {
+    let content: LockFileContent = serde_json::from_slice(&text).map_err(|e| {
         Error::corrupt(format!("{} is not a lock of this program: {e}", path.display()))
             .with_path(path.display())
             .hint("take the lock with force, or remove the file")
@@ -95,7 +95,7 @@ pub fn read(data_dir: &Path) -> Result<Option<ClusterLock>, Error> {
 /// # Errors
 /// `permission` or `io`; the old one stands.
 pub fn write(data_dir: &Path, lock: &ClusterLock) -> Result<(), Error> {
-    let content = Content { data_dir_inode: inode(data_dir)?, lock: lock.clone() };
+    let content = LockFileContent { data_dir_inode: inode(data_dir)?, lock: lock.clone() };
     let text = serde_json::to_vec_pretty(&content).unwrap_or_default();
     files::replace(&data_dir.join(FILE), &text, false).map(drop)
 }

@@ -135,7 +135,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::base::Reason;
-    use crate::gauss::cm_query::CmServer;
+    use crate::gauss::cm_query::CmServerView;
 
     #[test]
     fn the_commands_are_those_of_the_recordings() {
@@ -156,7 +156,7 @@ mod tests {
         let view = |states: &[&str]| CmView {
             servers: states
                 .iter()
-                .map(|state| CmServer { state: (*state).to_owned(), ..CmServer::default() })
+                .map(|state| CmServerView { state: (*state).to_owned(), ..CmServerView::default() })
                 .collect(),
             ..CmView::default()
         };

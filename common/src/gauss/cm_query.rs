@@ -20,7 +20,7 @@ use crate::base::{Call, Error, ErrorKind};
 #[serde(default)]
 pub struct CmView {
     /// CM's own servers, one for each node that has one.
-    pub servers: Vec<CmServer>,
+    pub servers: Vec<CmServerView>,
     /// Its judgement: `Normal`, `Degraded`, `Unavailable`, `Starting`, …; `None` when no cm_server could be asked. For about
     /// two seconds after another cm_server became primary it is `Unavailable` though all is well.
     pub cluster_state: Option<String>,
@@ -35,7 +35,7 @@ pub struct CmView {
 /// One of CM's own servers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-pub struct CmServer {
+pub struct CmServerView {
     /// Number of its node.
     pub node_id: u32,
     /// Name of its node.
@@ -86,18 +86,18 @@ impl CmView {
     /// Reads the output; `None` when it has none of the tables, as when cm_ctl could not be used at all.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (mut view, mut section) = (Self::default(), Section::Other);
+        let (mut view, mut section) = (Self::default(), QuerySection::Other);
         let (mut found, mut in_rows) = (false, false);
         for line in text.lines() {
             let line = line.trim_end();
             if let Some(title) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
                 section = match title.trim() {
-                    "CMServer State" => Section::Servers,
-                    "Cluster State" => Section::Cluster,
-                    "Datanode State" => Section::Instances,
-                    _ => Section::Other,
+                    "CMServer State" => QuerySection::Servers,
+                    "Cluster State" => QuerySection::Cluster,
+                    "Datanode State" => QuerySection::Instances,
+                    _ => QuerySection::Other,
                 };
-                found |= section != Section::Other;
+                found |= section != QuerySection::Other;
                 in_rows = false;
                 continue;
             }
@@ -106,11 +106,11 @@ impl CmView {
                 continue;
             }
             match section {
-                Section::Servers if in_rows => view.servers.extend(CmServer::parse(line)),
-                Section::Instances if in_rows => {
+                QuerySection::Servers if in_rows => view.servers.extend(CmServerView::parse(line)),
+                QuerySection::Instances if in_rows => {
                     view.instances.extend(line.split(" | ").filter_map(CmInstance::parse));
                 }
-                Section::Cluster => view.take_fact(line),
+                QuerySection::Cluster => view.take_fact(line),
                 _ => {}
             }
         }
@@ -131,7 +131,7 @@ impl CmView {
 
     /// The node whose cm_server is the primary.
     #[must_use]
-    pub fn primary_server(&self) -> Option<&CmServer> {
+    pub fn primary_server(&self) -> Option<&CmServerView> {
         self.servers.iter().find(|server| server.state == "Primary")
     }
 
@@ -171,7 +171,7 @@ impl CmView {
     }
 }
 
-impl CmServer {
+impl CmServerView {
     /// `1  node1 10.66.0.1  1  /path/cm_server Primary`, with or without address and directory.
     fn parse(line: &str) -> Option<Self> {
         let (node_id, rest) = node_number(line)?;
@@ -257,7 +257,7 @@ impl CmInstance {
         self.role.is_some() && self.state == "Normal"
     }
 
-    /// In CM's words, for messages.
+    /// Returns the state in CM's words, for messages.
     #[must_use]
     pub fn words(&self) -> String {
         let role = ROLES.iter().find(|(_, role)| *role == self.role).map_or("Down", |(word, _)| word);
@@ -268,7 +268,7 @@ impl CmInstance {
 }
 
 /// How long cm_ctl may take: without a cm_server to ask it tries for some seconds.
-const LIMIT: Duration = Duration::from_secs(15);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
 /// For how long a cm_server that has just become primary calls a healthy cluster `Unavailable`.
 const SETTLING: Duration = Duration::from_secs(3);
 /// How long the cm_servers may take to have a primary again when theirs has ended.
@@ -308,7 +308,7 @@ impl ServerNode {
     async fn query_cm_once(&self, call: &Call) -> Result<CmView, Error> {
         let program = self.env(call).await?.program("cm_ctl")?;
         let outcome =
-            program.args(["query", "-Cvidp"]).with_limit(Some(time_left(call, LIMIT))).run().await?;
+            program.args(["query", "-Cvidp"]).with_limit(Some(time_left(call, QUERY_TIMEOUT))).run().await?;
         // Its exit status is 255 where CM has no majority, and the tables tell which of its servers are there.
         CmView::parse(&outcome.stdout).ok_or_else(|| {
             let detail = format!("cm_ctl query tells nothing of the cluster: {}", outcome.last_words());
@@ -340,7 +340,7 @@ impl Settling {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Section {
+enum QuerySection {
     Servers,
     Cluster,
     Instances,

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
 use super::exchange::Exchange;
-use super::{OwedReload, ReloadOutcome, ServerNode};
+use super::{DeferredReload, ReloadOutcome, ServerNode};
 use crate::base::{Call, Error, ErrorKind, secret};
 use crate::conf::ConfFile;
 use crate::files::{self, FileLock, NodeLock};
@@ -122,13 +122,13 @@ pub struct Saved {
 impl<'n> ConfigFile<'n> {
     /// The pg_hba.conf at `path`, which the server of `node` reads, if any does.
     #[must_use]
-    pub fn hba(path: PathBuf, node: Option<&'n ServerNode>, policy: EditPolicy) -> Self {
+    pub fn new_hba(path: PathBuf, node: Option<&'n ServerNode>, policy: EditPolicy) -> Self {
         Self { path, kind: ConfigKind::Hba, node, policy, registered: Cell::new(None) }
     }
 
     /// The node's postgresql.conf.
     #[must_use]
-    pub fn conf(node: &'n ServerNode, policy: EditPolicy) -> Self {
+    pub fn new_conf(node: &'n ServerNode, policy: EditPolicy) -> Self {
         let path = node.data_dir.join(ConfigKind::Conf.file_name());
         Self { path, kind: ConfigKind::Conf, node: Some(node), policy, registered: Cell::new(None) }
     }
@@ -201,7 +201,7 @@ impl<'n> ConfigFile<'n> {
         if !planned.is_empty() {
             self.wait_until_at_rest(call).await?;
         }
-        if call.check || (planned.is_empty() && !self.owes_reload()) {
+        if call.check || (planned.is_empty() && !self.has_deferred_reload()) {
             return Ok((Transaction { file: self, locks: None }, planned));
         }
         let locks = self.lock(call).await?;
@@ -243,8 +243,8 @@ impl<'n> ConfigFile<'n> {
     }
 
     /// Whether a call that was cut short wrote the file and left its reload undone, which this one may do.
-    fn owes_reload(&self) -> bool {
-        self.server().is_some() && OwedReload::new(&self.path).is_set()
+    fn has_deferred_reload(&self) -> bool {
+        self.server().is_some() && DeferredReload::new(&self.path).is_set()
     }
 
     /// Reloads the server and verifies that it accepted the file and the new values of `names`.
@@ -322,8 +322,8 @@ impl Transaction<'_> {
     /// Whether the server has yet to read a file that an earlier call wrote, and this call is to reload it. A transaction
     /// without locks leaves that to the one that holds them.
     #[must_use]
-    pub fn owes_reload(&self, call: &Call) -> bool {
-        (call.check || self.locks.is_some()) && self.file.owes_reload()
+    pub fn has_deferred_reload(&self, call: &Call) -> bool {
+        (call.check || self.locks.is_some()) && self.file.has_deferred_reload()
     }
 
     /// Makes the server read the file as it is, which a call that was cut short left undone.
@@ -334,7 +334,7 @@ impl Transaction<'_> {
         let Some(node) = self.file.server() else { return Ok(Saved::default()) };
         let _locks = self.locks.map(|locks| (locks.node, self.file.lock_during_reload(locks.file)));
         let saved = self.file.reload_and_verify(node, call, &[]).await?;
-        OwedReload::new(&self.file.path).clear();
+        DeferredReload::new(&self.file.path).clear();
         Ok(saved)
     }
 
@@ -352,7 +352,8 @@ impl Transaction<'_> {
         };
         let (_node_lock, lock) = self.locks.map(|locks| (locks.node, locks.file)).unzip();
         let tell = async || self.file.reload_and_verify(node, call, names).await;
-        let (backup_file, saved) = exchange.make(node, call, (self.file.kind, lock), tell).await?;
+        let (backup_file, saved) =
+            exchange.exchange_and_reload(node, call, (self.file.kind, lock), tell).await?;
         Ok(Saved { backup_file, ..saved })
     }
 }
@@ -404,7 +405,7 @@ mod tests {
     const POLICY: EditPolicy = EditPolicy { reload: true, guard: Guard::HeldByCaller };
 
     fn hba() -> ConfigFile<'static> {
-        ConfigFile::hba("/d/pg_hba.conf".into(), None, POLICY)
+        ConfigFile::new_hba("/d/pg_hba.conf".into(), None, POLICY)
     }
 
     #[test]

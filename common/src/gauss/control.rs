@@ -25,12 +25,12 @@ pub struct ControlFile {
     /// Where recovery would begin: the redo position of the last checkpoint.
     pub redo: Lsn,
     /// What else is known, when the layout is the one that is known.
-    pub more: Option<More>,
+    pub more: Option<ControlDetails>,
 }
 
 /// The fields that depend on the layout.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct More {
+pub struct ControlDetails {
     /// The log position which the data surely need: the last checkpoint, or what recovery came to.
     pub lsn: Lsn,
     /// `max_connections` together with `max_inner_tool_connections`, or the threads of the pool when they are more.
@@ -57,7 +57,7 @@ impl ControlFile {
             |at: usize| -> Option<u64> { Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?)) };
         let known = word(8)? == VERSION && long(184).map(f64::from_bits) == Some(FLOAT);
         let more = || {
-            Some(More {
+            Some(ControlDetails {
                 lsn: Lsn::new(long(32)?.max(long(136)?)),
                 max_connections: word(168)?,
                 max_prepared_transactions: word(172)?,
@@ -78,9 +78,9 @@ impl ControlFile {
 }
 
 /// `max_inner_tool_connections` where the file does not say.
-const INNER: u32 = 50;
+const DEFAULT_INNER_CONNECTIONS: u32 = 50;
 
-impl More {
+impl ControlDetails {
     /// What the primary has, when a standby with `wanted` of the limit `name`, and all else as in `conf`, has less of it.
     /// With a thread pool nothing is known of `max_connections`.
     #[must_use]
@@ -89,8 +89,9 @@ impl More {
             "max_connections" => {
                 let text = |name: &str| conf.get(name).map(|setting| setting.text().trim().to_owned());
                 let pool = text("enable_thread_pool").is_some_and(|text| is_on(&text));
-                let inner =
-                    text("max_inner_tool_connections").and_then(|text| text.parse().ok()).unwrap_or(INNER);
+                let inner = text("max_inner_tool_connections")
+                    .and_then(|text| text.parse().ok())
+                    .unwrap_or(DEFAULT_INNER_CONNECTIONS);
                 if pool { 0 } else { self.max_connections.saturating_sub(inner) }
             }
             "max_prepared_transactions" => self.max_prepared_transactions,

@@ -16,7 +16,7 @@ const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 /// The longest path that Linux takes: PATH_MAX without the closing NUL.
 const MAX_PATH_BYTES: usize = 4095;
 /// How long an environment file may take; one that asks a question never ends.
-const LIMIT: Duration = Duration::from_secs(20);
+const ENV_FILE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What openGauss's programs are given, and where they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,19 +27,22 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Learns it: from `env_file`; else from our own environment when it has GAUSSHOME and we were started by the node's
-    /// user (root's may be of another cluster); else from `gauss_home` alone; else from `$MPPDB_ENV_SEPARATE_PATH` or the
-    /// OS user's `~/.bashrc`. `gauss_home` overrides GAUSSHOME in each case.
+    /// Reads the environment: from `env_file`; else from our own environment when it has GAUSSHOME and we were started by
+    /// the node's user (root's may be of another cluster); else from `gauss_home` alone; else from
+    /// `$MPPDB_ENV_SEPARATE_PATH` or the OS user's `~/.bashrc`. `gauss_home` overrides GAUSSHOME in each case.
     ///
     /// # Errors
     /// `not_found` when the file is missing; `timeout` when reading it does not end; `command_failed` when the shell fails;
     /// `bad_args` for a gauss_home that can be no path.
-    pub async fn learn(call: &Call) -> Result<Self, Error> {
-        Self::learn_from(call, std::env::vars_os().collect()).await
+    pub async fn from_call(call: &Call) -> Result<Self, Error> {
+        Self::from_call_and_vars(call, std::env::vars_os().collect()).await
     }
 
-    /// [`Environment::learn`], with `own` as our own environment.
-    pub(super) async fn learn_from(call: &Call, own: BTreeMap<OsString, OsString>) -> Result<Self, Error> {
+    /// [`Environment::from_call`], with `own` as our own environment.
+    pub(super) async fn from_call_and_vars(
+        call: &Call,
+        own: BTreeMap<OsString, OsString>,
+    ) -> Result<Self, Error> {
         let set = |key: &str| own.get(OsStr::new(key)).filter(|v| !v.is_empty());
         let common = &call.common;
         if let Some(bytes) =
@@ -106,7 +109,7 @@ impl Environment {
             .args(["-c", r#". "$1" >/dev/null 2>&1 </dev/null; printf '\0og-env\0'; exec env -0"#, "og"])
             .arg(file)
             .envs(&user_vars())
-            .with_limit(Some(time_left(call, LIMIT)))
+            .with_limit(Some(time_left(call, ENV_FILE_TIMEOUT)))
             .run()
             .await?;
         if outcome.timed_out {
@@ -222,7 +225,7 @@ impl Environment {
         let mut user = user_vars();
         user.remove(OsStr::new("PATH"));
         // Who we are is not taken from the environment: root's own would come along when root has become this user.
-        Program::new(file).env("PATH", SYSTEM_PATH).envs(&self.vars).envs(&user).in_english()
+        Program::new(file).env("PATH", SYSTEM_PATH).envs(&self.vars).envs(&user).with_english_messages()
     }
 }
 

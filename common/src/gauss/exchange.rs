@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ConfigKind, OwedReload, ReloadOutcome, ServerNode};
+use super::{ConfigKind, DeferredReload, ReloadOutcome, ServerNode};
 use crate::base::{Call, Error, ErrorKind};
 use crate::files::{self, FileLock};
 
@@ -41,27 +41,27 @@ impl Exchange<'_> {
     ///
     /// # Errors
     /// As [`Exchange::write`]; that of `tell`, and in the same words what then became of the file.
-    pub(super) async fn make<T>(
+    pub(super) async fn exchange_and_reload<T>(
         &self,
         node: &ServerNode,
         call: &Call,
         (kind, lock): (ConfigKind, Option<FileLock>),
         tell: impl AsyncFnOnce() -> Result<T, Error>,
     ) -> Result<(Option<PathBuf>, T), Error> {
-        self.owed_reload().set()?;
+        self.deferred_reload().set()?;
         let backup = self.write(call)?;
         let lock = lock.filter(|_| kind == ConfigKind::Hba);
         let error = match tell().await {
             Ok(told) => {
-                self.owed_reload().clear();
+                self.deferred_reload().clear();
                 return Ok((backup, told));
             }
             Err(error) => error,
         };
-        let mut words = match self.put_back(call, lock).await {
+        let mut words = match self.restore_file(call, lock).await {
             Ok(()) => {
                 let again = reload_restored_file(node, call, kind, self.restored_note(), &error).await;
-                self.owed_reload().clear();
+                self.deferred_reload().clear();
                 call.clear_actions();
                 // It is the file that is there.
                 let left = backup.filter(|backup| std::fs::remove_file(backup).is_err());
@@ -79,7 +79,7 @@ impl Exchange<'_> {
     }
 
     /// Puts the old text back, or removes the file where there was none, unless someone else has changed the file since.
-    async fn put_back(&self, call: &Call, lock: Option<FileLock>) -> Result<(), Error> {
+    async fn restore_file(&self, call: &Call, lock: Option<FileLock>) -> Result<(), Error> {
         let _lock = match lock {
             Some(lock) => lock,
             None => FileLock::acquire(self.path, call).await?,
@@ -90,13 +90,13 @@ impl Exchange<'_> {
         }
     }
 
-    /// What [`Exchange::put_back`] has done, in words.
+    /// What [`Exchange::restore_file`] has done, in words.
     fn restored_note(&self) -> &'static str {
         if self.old.is_some() { "the old file is back in place" } else { "the new file is removed again" }
     }
 
-    fn owed_reload(&self) -> OwedReload {
-        OwedReload::new(self.path)
+    fn deferred_reload(&self) -> DeferredReload {
+        DeferredReload::new(self.path)
     }
 }
 
@@ -172,11 +172,11 @@ mod tests {
                 let lock = FileLock::acquire(&path, &call).await.unwrap();
                 let tell = async || -> Result<(), Error> {
                     assert_eq!(std::fs::read(&path).unwrap(), b"new");
-                    assert!(OwedReload::new(&path).is_set());
+                    assert!(DeferredReload::new(&path).is_set());
                     meanwhile(dir.path());
                     Err(Error::new(ErrorKind::CommandFailed, "not taken").hint("do better"))
                 };
-                exchange.make(&node, &call, (kind, Some(lock)), tell).await
+                exchange.exchange_and_reload(&node, &call, (kind, Some(lock)), tell).await
             });
         let error = made.unwrap_err();
         assert_eq!(
@@ -197,7 +197,7 @@ mod tests {
             let (dir, detail, changed) = refused(kind, |_| {});
             assert_eq!((detail.as_str(), changed), ("not taken; the old file is back in place", false));
             assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), b"old");
-            assert!(!OwedReload::new(&dir.path().join("f")).is_set() && backups(dir.path()) == 0);
+            assert!(!DeferredReload::new(&dir.path().join("f")).is_set() && backups(dir.path()) == 0);
         }
     }
 
@@ -215,7 +215,7 @@ mod tests {
             assert!(changed && backups(dir.path()) == 1);
             assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), text.as_bytes());
             // The next call tells the server again, and hears the same.
-            assert!(OwedReload::new(&dir.path().join("f")).is_set());
+            assert!(DeferredReload::new(&dir.path().join("f")).is_set());
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::files;
 /// The file's name.
 pub const FILE: &str = "og_forks.json";
 /// How many changes of the primary are kept; an old primary that was away for more of them is repaired only with force.
-pub const MOST: usize = 32;
+pub const MAX_FORKS: usize = 32;
 
 /// A change of the primary: up to where, at least, the logs of the old and the new primary are the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -76,7 +76,7 @@ pub fn read(data_dir: &Path) -> Result<Vec<Fork>, Error> {
 pub fn add(data_dir: &Path, fork: Fork) -> Result<(), Error> {
     let mut forks = read(data_dir)?;
     forks.push(fork);
-    let older = forks.len().saturating_sub(MOST);
+    let older = forks.len().saturating_sub(MAX_FORKS);
     let text = serde_json::to_vec_pretty(&forks[older..]).unwrap_or_default();
     files::replace(&path(data_dir), &text, false).map(drop)
 }
@@ -101,7 +101,7 @@ mod tests {
             add(dir.path(), fork(term)).unwrap();
         }
         let kept = read(dir.path()).unwrap();
-        assert_eq!((kept.len(), kept.last()), (MOST, Some(&fork(40))));
+        assert_eq!((kept.len(), kept.last()), (MAX_FORKS, Some(&fork(40))));
         assert!(fork(1).is_same(&Fork { at: "later".to_owned(), ..fork(1) }) && !fork(1).is_same(&fork(2)));
         // As an older program, or a hand, may have written it.
         let text = std::fs::read_to_string(path(dir.path())).unwrap().replace("\"0/20\"", "\"somewhere\"");

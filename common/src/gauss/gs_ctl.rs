@@ -221,7 +221,7 @@ pub enum StopMode {
 }
 
 impl StopMode {
-    /// As `-m` takes it.
+    /// Returns the mode as `gs_ctl -m` takes it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -235,18 +235,18 @@ impl StopMode {
 /// 6.0 on, where GAUSSLOG is set.
 ///
 /// Source: SRV `elog.cpp` v6.0.2:536.
-const IN_THE_WAY: &str = "command is running, init_log failed!";
+const LOG_BUSY_MESSAGE: &str = "command is running, init_log failed!";
 /// How often, and after how long each time, it is tried again: the other one needs the file for a moment only.
-const TRIES: (usize, Duration) = (100, Duration::from_millis(30));
+const RETRIES: (usize, Duration) = (100, Duration::from_millis(30));
 
 /// Runs a gs_ctl, again where another one was in its way.
 async fn run(program: &Program) -> Result<Outcome, Error> {
-    for _ in 1..TRIES.0 {
+    for _ in 1..RETRIES.0 {
         let outcome = program.run().await?;
-        if outcome.rc == 0 || !outcome.stdout.contains(IN_THE_WAY) {
+        if outcome.rc == 0 || !outcome.stdout.contains(LOG_BUSY_MESSAGE) {
             return Ok(outcome);
         }
-        tokio::time::sleep(TRIES.1).await;
+        tokio::time::sleep(RETRIES.1).await;
     }
     program.run().await
 }
@@ -294,7 +294,7 @@ impl ServerNode {
         // gs_ctl gives up before we would end it; the server it started comes up all the same.
         let seconds = limit.as_secs().max(1);
         program = program.arg("-t").arg(seconds.to_string()).with_limit(Some(limit + Duration::from_secs(5)));
-        run(&program.spare_children()).await
+        run(&program.with_children_spared()).await
     }
 
     /// Where a server's first words go that [`ServerNode::ctl_start`] starts.

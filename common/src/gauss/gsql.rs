@@ -28,9 +28,9 @@ const COLUMN: char = '\x1f';
 /// Parts rows.
 const ROW: char = '\x1e';
 /// How long a statement may take when the call has no limit of its own.
-const LIMIT: Duration = Duration::from_secs(120);
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(120);
 /// How much output a statement may give.
-const KEEP: usize = 16 * 1024 * 1024;
+const MAX_OUTPUT_BYTES: usize = 16 * 1024 * 1024;
 /// How long a gsql that has closed its output may take to end.
 const GRACE: Duration = Duration::from_millis(300);
 
@@ -42,7 +42,7 @@ impl ServerNode {
     /// `not_found` when no server runs; `command_failed` with the server's words; `timeout`, at once where the server's process
     /// is stopped.
     pub async fn sql(&self, call: &Call, statement: &str) -> Result<Vec<Vec<String>>, Error> {
-        self.sql_within(call, statement, LIMIT).await
+        self.sql_within(call, statement, STATEMENT_TIMEOUT).await
     }
 
     /// [`ServerNode::sql`], with at most this much time.
@@ -118,7 +118,7 @@ impl ServerNode {
             .program("gsql")?
             .without_env(DISTURBING)
             .env("PGCONNECT_TIMEOUT", "10")
-            .with_kept_bytes(KEEP)
+            .with_kept_bytes(MAX_OUTPUT_BYTES)
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", "postgres"])
             .args(["-F", &COLUMN.to_string(), "-R", &ROW.to_string()])
             .arg("-p")

@@ -12,12 +12,12 @@ use super::postmaster_pid::PostmasterPid;
 /// Differs from machine to machine and from boot to boot; containers of one machine share it.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// A data directory has all of them; one that a build left half done has at least one.
-const OF_A_DATABASE: [&str; 3] = ["PG_VERSION", "postgresql.conf", "global"];
+const DATABASE_FILES: [&str; 3] = ["PG_VERSION", "postgresql.conf", "global"];
 
 /// What a data directory holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Content {
+pub enum NodeContent {
     /// A database, or what a build left of one.
     Database,
     /// Nothing.
@@ -38,7 +38,7 @@ pub struct Identity {
     /// The data directory, symbolic links resolved.
     pub data_dir: String,
     /// What the data directory holds.
-    pub content: Content,
+    pub content: NodeContent,
     /// Two nodes that have this text in common are the same data directory of the same machine; null when that cannot be
     /// told.
     pub directory: Option<String>,
@@ -66,12 +66,12 @@ impl ServerNode {
     }
 }
 
-fn content(dir: &Path) -> Content {
-    let Ok(mut entries) = std::fs::read_dir(dir) else { return Content::Unknown };
-    if OF_A_DATABASE.iter().any(|name| dir.join(name).exists()) {
-        return Content::Database;
+fn content(dir: &Path) -> NodeContent {
+    let Ok(mut entries) = std::fs::read_dir(dir) else { return NodeContent::Unknown };
+    if DATABASE_FILES.iter().any(|name| dir.join(name).exists()) {
+        return NodeContent::Database;
     }
-    if entries.next().is_none() { Content::Empty } else { Content::Other }
+    if entries.next().is_none() { NodeContent::Empty } else { NodeContent::Other }
 }
 
 fn directory(dir: &Path) -> Option<String> {
@@ -102,11 +102,11 @@ mod tests {
     fn what_is_no_data_directory_is_told_from_an_empty_one() {
         let root = tempfile::tempdir().unwrap();
         let seen = || ServerNode::new(root.path()).identity().content;
-        assert_eq!(seen(), Content::Empty);
+        assert_eq!(seen(), NodeContent::Empty);
         std::fs::write(root.path().join("notes"), "").unwrap();
-        assert_eq!(seen(), Content::Other);
+        assert_eq!(seen(), NodeContent::Other);
         std::fs::create_dir(root.path().join("global")).unwrap();
-        assert_eq!(seen(), Content::Database);
-        assert_eq!(content(Path::new("/nonexistent/data")), Content::Unknown);
+        assert_eq!(seen(), NodeContent::Database);
+        assert_eq!(content(Path::new("/nonexistent/data")), NodeContent::Unknown);
     }
 }

@@ -17,7 +17,7 @@ use super::process::{Outcome, time_left};
 use crate::base::{Bytes, Call, Error};
 
 /// How long gs_initdb may take where the call has no limit; a slow disk needs more than a minute for its fsync.
-const LIMIT: Duration = Duration::from_secs(3600);
+const INITDB_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// gs_initdb cuts a longer `--nodename`.
 const MAX_NAME_BYTES: usize = 22;
@@ -55,7 +55,7 @@ pub enum Compatibility {
 }
 
 impl Compatibility {
-    /// As gs_initdb takes it.
+    /// Returns the name as gs_initdb takes it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -155,7 +155,7 @@ pub enum ObstacleKind {
 
 /// Something that stands in the way of a removal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Obstacle {
+pub struct RemovalObstacle {
     /// What sort of thing.
     pub kind: ObstacleKind,
     /// What it is.
@@ -216,7 +216,7 @@ impl ServerNode {
         if let Some(password) = new.password {
             program = program.with_input(format!("{}\n", password.0));
         }
-        program.with_limit(Some(time_left(call, LIMIT))).run().await
+        program.with_limit(Some(time_left(call, INITDB_TIMEOUT))).run().await
     }
 }
 

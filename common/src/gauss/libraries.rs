@@ -8,14 +8,15 @@ use super::version::SERVER_PROGRAM;
 use crate::base::Call;
 
 /// How long ldd may take.
-const LIMIT: Duration = Duration::from_secs(20);
+const LDD_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Environment {
     /// The libraries that the server program needs and the loader does not find; `None` where ldd cannot be run or what it prints
     /// is not understood. Starts a program.
     pub async fn missing_libraries(&self, call: &Call) -> Option<Vec<String>> {
         let server = self.find(SERVER_PROGRAM).ok()?;
-        let program = self.system_program("ldd").ok()?.arg(&server).with_limit(Some(time_left(call, LIMIT)));
+        let program =
+            self.system_program("ldd").ok()?.arg(&server).with_limit(Some(time_left(call, LDD_TIMEOUT)));
         let outcome = program.run().await.ok().filter(|outcome| !outcome.timed_out && outcome.rc == 0)?;
         parse_ldd(&outcome.stdout)
     }

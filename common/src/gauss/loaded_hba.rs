@@ -8,7 +8,7 @@ use crate::hba::{Address, HbaFile, HbaRule, Name, Range, parse_ip};
 
 const RULES: &str = "select type, database, users, address, method from gs_get_hba_conf()";
 /// How long the server may take to answer.
-const LIMIT: Duration = Duration::from_secs(10);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl ServerNode {
     /// [`ServerNode::reload`], and where the log does not show what the server made of its pg_hba.conf, which is `wanted` now,
@@ -30,15 +30,15 @@ impl ServerNode {
     /// cannot be asked.
     pub async fn has_loaded(&self, call: &Call, wanted: &HbaFile) -> Option<bool> {
         self.version(call).await.filter(|release| release.shows_hba_rules())?;
-        let rows = self.sql_within(call, RULES, LIMIT).await.ok()?;
+        let rows = self.sql_within(call, RULES, QUERY_TIMEOUT).await.ok()?;
         let wanted: Vec<HbaRule> = wanted.rules().map(|(_, rule)| rule).collect();
-        Some(are_shown(&wanted, &rows))
+        Some(has_rules(&wanted, &rows))
     }
 }
 
 /// Whether these rows of type, databases, users, address and method show these rules, in their order. Names are shown
 /// without their escapes, addresses as values; what is not shown, such as most options, is not compared.
-fn are_shown(wanted: &[HbaRule], rows: &[Vec<String>]) -> bool {
+fn has_rules(wanted: &[HbaRule], rows: &[Vec<String>]) -> bool {
     let same = |rule: &HbaRule, row: &Vec<String>| {
         let [kind, databases, users, address, method] = row.as_slice() else { return false };
         rule.kind.as_str() == kind
@@ -94,7 +94,7 @@ mod tests {
         let file = HbaFile::parse(file.as_bytes());
         let rules: Vec<HbaRule> = file.rules().map(|(_, rule)| rule).collect();
         let rows: Vec<Vec<String>> = rows.iter().map(|row| row.map(str::to_owned).to_vec()).collect();
-        are_shown(&rules, &rows)
+        has_rules(&rules, &rows)
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl ManagedBy {
                 cluster_static_config that is out of date aside";
             return Some(Objection { reason: Reason::ManagedByCm, detail, hint: hint.to_owned() });
         }
-        if cm && let Some(why) = self.cm_reacts(act) {
+        if cm && let Some(why) = self.cm_reaction(act) {
             let seen = self.describe_manager();
             let command = self.cm_command(act, data_dir);
             let hint = match (self.paused, self.is_node_stopped()) {
@@ -310,7 +310,7 @@ impl ManagedBy {
     }
 
     /// What CM would do about `act`; `None` when it lets it pass.
-    fn cm_reacts(&self, act: Act) -> Option<String> {
+    fn cm_reaction(&self, act: Act) -> Option<String> {
         let stops = matches!(act, Act::Stop | Act::StopImmediate);
         // om_monitor starts no cm_agent while the node is stopped.
         if self.is_node_stopped() && self.agent.is_none() {
@@ -421,7 +421,7 @@ fn dcf_command(act: Act, data_dir: &Path) -> String {
 
 /// One of CM's programs that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Program {
+struct CmProgram {
     name: String,
     pid: u32,
     /// The GAUSSHOME it was started from, where that can be told.
@@ -586,7 +586,7 @@ impl ServerNode {
         if !homes.is_empty() && !homes.iter().any(|home| has_programs(&home)) {
             return;
         }
-        let mut programs: Vec<Program> =
+        let mut programs: Vec<CmProgram> =
             programs(uid).into_iter().filter(|program| belongs_to_home(program, homes)).collect();
         let mut folders: BTreeSet<PathBuf> = homes.clone();
         folders.extend(programs.iter().filter_map(|program| program.home.clone()));
@@ -647,12 +647,12 @@ impl ServerNode {
 }
 
 /// Whether a program of CM is of one of these installations; one whose own cannot be told counts.
-fn belongs_to_home(program: &Program, homes: &BTreeSet<PathBuf>) -> bool {
+fn belongs_to_home(program: &CmProgram, homes: &BTreeSet<PathBuf>) -> bool {
     homes.is_empty() || program.home.as_ref().is_none_or(|home| homes.contains(home))
 }
 
 /// The programs of CM that this user runs.
-fn programs(uid: Option<u32>) -> Vec<Program> {
+fn programs(uid: Option<u32>) -> Vec<CmProgram> {
     let mut found = Vec::new();
     for pid in running::pids().unwrap_or_default() {
         let Ok(line) = std::fs::read(format!("/proc/{pid}/cmdline")) else { continue };
@@ -666,7 +666,7 @@ fn programs(uid: Option<u32>) -> Vec<Program> {
             program_of(pid).or_else(|| Some(PathBuf::from(&first)).filter(|path| path.is_absolute()));
         let home = program.and_then(|path| Some(path.parent()?.parent()?.to_owned()));
         let home = home.map(|home| std::fs::canonicalize(&home).unwrap_or(home));
-        found.push(Program { name: name.to_owned(), pid, home });
+        found.push(CmProgram { name: name.to_owned(), pid, home });
     }
     found.sort_by_key(|program| program.pid);
     found

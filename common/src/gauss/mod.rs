@@ -28,6 +28,7 @@ pub mod cm_query;
 pub mod commits;
 mod config_file;
 pub mod control;
+mod deferred_reload;
 pub mod diagnosis;
 pub mod disk;
 pub mod env;
@@ -41,7 +42,6 @@ pub mod initdb;
 mod libraries;
 mod loaded_hba;
 pub mod managed;
-mod owed;
 pub mod peer;
 pub mod postmaster_pid;
 pub mod process;
@@ -70,12 +70,12 @@ pub use config_file::{
     ConfigFile, ConfigKind, ConfigPlan, EditPolicy, Guard, NewFile, RELOAD, Saved, Transaction,
     unseen_reload_warning,
 };
+use deferred_reload::DeferredReload;
 pub use diagnosis::{Diagnosis, Obstacle};
 pub use env::Environment;
 pub use fork::Fork;
 pub use gs_ctl::StopMode;
-pub use identity::{Content, Identity};
-use owed::OwedReload;
+pub use identity::{Identity, NodeContent};
 use postmaster_pid::PostmasterPid;
 pub use session::ClientTransaction;
 pub use state::{
@@ -135,9 +135,9 @@ impl ServerNode {
     /// The environment of openGauss's programs, learnt once.
     ///
     /// # Errors
-    /// As [`Environment::learn`].
+    /// As [`Environment::from_call`].
     pub async fn env(&self, call: &Call) -> Result<&Environment, Error> {
-        self.env.get_or_try_init(|| Environment::learn(call)).await
+        self.env.get_or_try_init(|| Environment::from_call(call)).await
     }
 
     /// Whether a server runs in the data directory: its pid, when the postmaster.pid there names a live process whose
@@ -330,7 +330,7 @@ impl ServerNode {
         known.push(control.as_ref().and_then(|control| control.more.as_ref()).map(|more| more.lsn));
         // Megabytes of log are read, so the call's time limit must not wait for it.
         let dir = self.data_dir.clone();
-        let read = run_blocking(move || wal::end(&dir, &control?)).await;
+        let read = run_blocking(move || wal::find_end(&dir, &control?)).await;
         let read = read.ok().flatten();
         known.push(read.map(|end| end.lsn));
         let mut is_end = read.is_some();
@@ -352,14 +352,15 @@ impl ServerNode {
         }
     }
 
-    /// Reads the records of the log that begin at these places, none where there is none or it was removed; and where the first
+    /// Reads the records of the log that begin at these LSNs, none where there is none or it was removed; and where the first
     /// segment begins that is there.
-    pub async fn log_records(&self, places: &[Lsn]) -> (Vec<Option<WalRecord>>, Option<Lsn>) {
-        let nothing = (vec![None; places.len()], None);
+    pub async fn log_records(&self, lsns: &[Lsn]) -> (Vec<Option<WalRecord>>, Option<Lsn>) {
+        let nothing = (vec![None; lsns.len()], None);
         let Some(control) = self.control() else { return nothing };
-        let (dir, places) = (self.data_dir.clone(), places.to_vec());
-        let read =
-            run_blocking(move || (wal::records_at(&dir, &control, &places), wal::oldest(&dir, &control)));
+        let (dir, lsns) = (self.data_dir.clone(), lsns.to_vec());
+        let read = run_blocking(move || {
+            (wal::read_records(&dir, &control, &lsns), wal::find_oldest_lsn(&dir, &control))
+        });
         read.await.unwrap_or(nothing)
     }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use super::version::MOST_CHANNELS;
-use super::wire::{Connection, FOR_REPLICATION};
+use super::version::LARGEST_MAX_CHANNELS;
+use super::wire::{FOR_REPLICATION, WireConnection};
 use super::{Role, ServerNode};
 use crate::base::Lsn;
 use crate::conf::ConfFile;
@@ -78,9 +78,9 @@ impl ChannelPeer {
         matches!(self.found, Found::Server { role: Role::Normal, .. })
     }
 
-    /// Whether it tells what it is.
+    /// Whether it has told what it is.
     #[must_use]
-    pub fn tells_its_role(&self) -> bool {
+    pub fn has_told_role(&self) -> bool {
         matches!(self.found, Found::Server { role, .. } if role != Role::Unknown)
     }
 
@@ -96,9 +96,9 @@ impl ChannelPeer {
     }
 }
 
-/// What all peers are, for messages.
+/// Returns what all peers are, for messages.
 #[must_use]
-pub fn words(peers: &[ChannelPeer]) -> String {
+pub fn describe_peers(peers: &[ChannelPeer]) -> String {
     if peers.is_empty() {
         return "postgresql.conf has no replconninfo".to_owned();
     }
@@ -154,7 +154,7 @@ fn channels(text: &[u8]) -> Vec<ChannelEnds> {
         })
     };
     // Releases differ in how many there are; one that a release does not know is not in its file.
-    (1..=MOST_CHANNELS).filter_map(channel).collect()
+    (1..=LARGEST_MAX_CHANNELS).filter_map(channel).collect()
 }
 
 /// Asks a peer, and asks it once more if it ends the connection without a word: a server that is shutting down resets new
@@ -190,7 +190,7 @@ async fn ask_once(
     };
     // It is there, and may have much to do, such as starting eight builds at once.
     let patience = limit * answer_factor;
-    match timeout(patience, talk(stream, user)).await {
+    match timeout(patience, identify_server(stream, user)).await {
         Ok(answer) => answer,
         // The machine lives, for its kernel took the connection: a server that swaps or is frozen is not gone.
         Err(_) => Ok(Found::Reserved(format!(
@@ -225,8 +225,8 @@ pub(super) fn own_user() -> String {
     user.ok().flatten().map(|user| user.name).unwrap_or_default()
 }
 
-async fn talk(stream: TcpStream, user: &str) -> std::io::Result<Found> {
-    let mut server = match Connection::log_in(stream, user, FOR_REPLICATION).await? {
+async fn identify_server(stream: TcpStream, user: &str) -> std::io::Result<Found> {
+    let mut server = match WireConnection::log_in(stream, user, FOR_REPLICATION).await? {
         Ok(server) => server,
         Err(words) => return Ok(Found::Reserved(words)),
     };

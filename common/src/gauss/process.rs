@@ -29,7 +29,7 @@ pub struct Program {
     input: Option<Vec<u8>>,
 }
 
-/// What came of it.
+/// The outcome of a program that ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Exit status; 128 + n when signal n ended it.
@@ -47,7 +47,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// As the result of a failed call shows it.
+    /// Returns the record that the result of a failed call shows.
     #[must_use]
     pub fn record(&self) -> CommandRecord {
         CommandRecord::new(self.cmd.clone(), self.rc, &self.stdout, &self.stderr)
@@ -135,10 +135,10 @@ impl Program {
         self
     }
 
-    /// Lets it speak English, whatever the DBA's login has: openGauss 6.0 has Chinese words, too. The characters of names
+    /// Sets English messages, whatever the DBA's login has: openGauss 6.0 has Chinese words, too. The characters of names
     /// and files stay those of its locale.
     #[must_use]
-    pub fn in_english(mut self) -> Self {
+    pub fn with_english_messages(mut self) -> Self {
         if let Some(all) = self.env.remove(OsStr::new("LC_ALL")).filter(|locale| !locale.is_empty()) {
             self.env.insert("LC_CTYPE".into(), all);
         }
@@ -146,29 +146,29 @@ impl Program {
         self.without_env(&["LANGUAGE"])
     }
 
-    /// How long it may run; `None` is for ever.
+    /// Limits the run time; `None` is no limit.
     #[must_use]
     pub fn with_limit(mut self, limit: Option<Duration>) -> Self {
         self.limit = limit;
         self
     }
 
-    /// How much of each stream is kept, in bytes; the end counts.
+    /// Sets how many bytes of the end of each stream are kept.
     #[must_use]
     pub fn with_kept_bytes(mut self, bytes: usize) -> Self {
         self.keep = bytes;
         self
     }
 
-    /// When it is ended before its time, what it started stays: a server that is just coming up must not be killed
-    /// together with the gs_ctl that waits for it.
+    /// Keeps child processes alive when the program is ended before its time: a server that is just coming up must not be
+    /// killed together with the gs_ctl that waits for it.
     #[must_use]
-    pub fn spare_children(mut self) -> Self {
+    pub fn with_children_spared(mut self) -> Self {
         self.spare_children = true;
         self
     }
 
-    /// Program and arguments, for messages.
+    /// Returns program and arguments, for messages.
     #[must_use]
     pub fn command_line(&self) -> Vec<String> {
         std::iter::once(self.path.as_os_str())
@@ -210,7 +210,7 @@ impl Program {
             command.stdin(Stdio::piped());
         }
         let mut child = self.check_started(command.spawn())?;
-        let guard = Guard::new(&child, self.spare_children);
+        let guard = ProcessGroupGuard::new(&child, self.spare_children);
         if let (Some(mut stdin), Some(input)) = (child.stdin.take(), self.input.clone()) {
             // A program that does not read it all has its reasons, which its own words tell.
             tokio::spawn(async move { stdin.write_all(&input).await });
@@ -291,7 +291,7 @@ impl Program {
         command.stdout(stream()?).stderr(stream()?);
         let child = self.check_started(command.spawn())?;
         tracing::debug!("{}: started, and left running", self.command_line().join(" "));
-        Ok(Running { guard: Guard::new(&child, false), child, cmd: self.command_line() })
+        Ok(Running { guard: ProcessGroupGuard::new(&child, false), child, cmd: self.command_line() })
     }
 
     /// Starts it with a pipe at each of its three streams, for a talk with it.
@@ -303,7 +303,7 @@ impl Program {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.check_started(command.spawn())?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let guard = Guard::new(&child, false);
+        let guard = ProcessGroupGuard::new(&child, false);
         let running = Running { guard, child, cmd: self.command_line() };
         match pipes {
             (Some(stdin), Some(stdout), Some(stderr)) => Ok((running, Pipes { stdin, stdout, stderr })),
@@ -327,7 +327,7 @@ pub struct Pipes {
 #[derive(Debug)]
 pub struct Running {
     child: tokio::process::Child,
-    guard: Guard,
+    guard: ProcessGroupGuard,
     /// Program and arguments.
     pub cmd: Vec<String>,
 }
@@ -424,14 +424,14 @@ impl Kept {
     }
 }
 
-/// Ends the process group when dropped before [`Guard::finish`].
+/// Ends the process group when dropped before [`ProcessGroupGuard::finish`].
 #[derive(Debug)]
-struct Guard {
+struct ProcessGroupGuard {
     pid: Option<Pid>,
     alone: bool,
 }
 
-impl Guard {
+impl ProcessGroupGuard {
     fn new(child: &tokio::process::Child, alone: bool) -> Self {
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
         Self { pid, alone }
@@ -453,7 +453,7 @@ impl Guard {
     }
 }
 
-impl Drop for Guard {
+impl Drop for ProcessGroupGuard {
     fn drop(&mut self) {
         if self.pid.is_some() {
             self.signal(Signal::SIGTERM);

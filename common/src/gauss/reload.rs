@@ -13,17 +13,17 @@ use super::{ReloadOutcome, ServerNode};
 use crate::base::{Call, Error, ErrorKind, Reason, secret};
 
 /// How long the server may take to begin with the signal, and the logger to write.
-const PATIENCE: Duration = Duration::from_secs(5);
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a server that was signalled by a gs_ctl which then failed may take to say so.
-const SIGNALLED: Duration = Duration::from_millis(500);
+const SIGNAL_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a refusal takes to be logged: three tries, 200 ms apart, and the logger.
-const REFUSAL: Duration = Duration::from_millis(1500);
+const REFUSAL_TIMEOUT: Duration = Duration::from_millis(1500);
 /// The files that a server may refuse.
 const REFUSABLE: [&str; 2] = ["pg_hba.conf", "postgresql.conf"];
 /// After which the signal is sent again to a server that could not have the file's lock.
-const AGAIN: Duration = Duration::from_millis(200);
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// What the logger gets to write what it has, and another of its files.
-const MOMENT: Duration = Duration::from_millis(300);
+const LOGGER_DELAY: Duration = Duration::from_millis(300);
 
 impl ReloadOutcome {
     /// Whether the server refused this file, such as `pg_hba.conf`; the words may be about another one.
@@ -110,7 +110,7 @@ impl ServerNode {
             let log = ServerLog::watch(&dir);
             let outcome = self.ctl_reload(call).await?;
             // What counts is what the server says, and not what gs_ctl says of it.
-            if outcome.rc != 0 && log.wait_for_text(says_begun, SIGNALLED).await.is_err() {
+            if outcome.rc != 0 && log.wait_for_text(says_begun, SIGNAL_TIMEOUT).await.is_err() {
                 if self.running_pid().is_none() {
                     return Ok((ReloadOutcome::NotRunning, Vec::new()));
                 }
@@ -142,14 +142,14 @@ impl ServerNode {
                 .with_path(file.display())
                 .hint("try again when it has ended, or raise lock_timeout"));
             }
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
 
     /// What the log says from the signal to the mark, and why that is no proof of a file that was taken, when it is none;
     /// or why it cannot be known.
     async fn observe(&self, call: &Call, log: &ServerLog) -> Result<(String, Option<String>), String> {
-        let text = log.wait_for_text(says_begun, PATIENCE).await.map_err(|_| {
+        let text = log.wait_for_text(says_begun, RELOAD_TIMEOUT).await.map_err(|_| {
             format!("its log in {} does not say that it reads its files again", log.dir().display())
         })?;
         if was_locked_out(&text) {
@@ -165,12 +165,12 @@ impl ServerNode {
         }
         let text = match &asked {
             Ok(_) => {
-                if let Err(text) = log.wait_for_text(|text| text.contains(&mark), PATIENCE).await {
+                if let Err(text) = log.wait_for_text(|text| text.contains(&mark), RELOAD_TIMEOUT).await {
                     return Ok((text, told("does not show a session that came afterwards")));
                 }
                 // Where it is written in two forms, the other one may come first.
                 let plain = |text: &str| text.lines().any(|l| is_plain(l) && l.contains(&mark));
-                match log.wait_for_text(plain, MOMENT).await {
+                match log.wait_for_text(plain, LOGGER_DELAY).await {
                     Ok(text) => text,
                     Err(text) => return Ok((text, told(UNREADABLE))),
                 }
@@ -178,10 +178,11 @@ impl ServerNode {
             // A session that the server refuses (pending role, no rule for us any more) proves the order of things as
             // well, but leaves no mark that is ours; then the logger gets a moment.
             Err(error) if was_refused(error) => {
-                log.wait_for_text(|_| false, MOMENT).await.unwrap_or_else(|text| text)
+                log.wait_for_text(|_| false, LOGGER_DELAY).await.unwrap_or_else(|text| text)
             }
             Err(error) => {
-                let seen = log.wait_for_text(|text| text.lines().any(says_any_refused), REFUSAL).await;
+                let seen =
+                    log.wait_for_text(|text| text.lines().any(says_any_refused), REFUSAL_TIMEOUT).await;
                 seen.map_err(|_| format!("it could not be asked afterwards: {error}"))?
             }
         };

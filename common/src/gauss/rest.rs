@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use super::{DbState, ServerNode};
 use crate::base::{Call, Error, ErrorKind, Reason};
 
-/// Between two looks.
-const INTERVAL: Duration = Duration::from_millis(50);
+/// The poll interval while a server changes its role.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Time between two looks at a build that runs for minutes or hours.
+/// The poll interval while a build runs, for minutes or hours.
 const BUILD_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 impl ServerNode {
@@ -22,9 +22,10 @@ impl ServerNode {
         }
     }
 
-    /// Whoever edits the node's files asks this first: a build replaces some of them, and a server that changes its role
-    /// reads and writes others. Waits up to `lock_timeout` for the end of a switchover; with `force` not at all. A build
-    /// may take hours, and is waited for only with `if_building: wait`; nothing overrides it.
+    /// Waits until the node is neither built nor changing its role, before its files are edited: a build replaces some of
+    /// them, and a server that changes its role reads and writes others. Waits up to `lock_timeout` for the end of a
+    /// switchover; with `force` not at all. A build may take hours, and is waited for only with `if_building: wait`; nothing
+    /// overrides it.
     ///
     /// # Errors
     /// `busy`, naming what goes on.
@@ -54,7 +55,7 @@ impl ServerNode {
                 .with_path(self.data_dir.join("gaussdb.state").display())
                 .hint("wait for the end of the switchover, or raise lock_timeout; force: true does it at once"));
             }
-            tokio::time::sleep(INTERVAL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(())
     }
@@ -152,7 +153,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let node = ServerNode::new(dir.path());
         let state = |number: i32| {
-            let mut bytes = [0; super::super::state_file::LEN];
+            let mut bytes = [0; super::super::state_file::FILE_BYTES];
             bytes[8..12].copy_from_slice(&number.to_le_bytes());
             std::fs::write(dir.path().join("gaussdb.state"), bytes).unwrap();
         };

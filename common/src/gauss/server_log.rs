@@ -10,9 +10,9 @@ use crate::base::{Call, Error, secret};
 use crate::conf::ConfFile;
 
 /// The poll interval while the log is watched.
-const INTERVAL: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// How much of each file of the log is read at a time.
-const BLOCK: u64 = 4 * 1024 * 1024;
+const READ_BLOCK_BYTES: u64 = 4 * 1024 * 1024;
 /// So many of the newest files are read for lines to show.
 const MOST_FILES: usize = 8;
 /// What a system that has no room left makes the server say, in the C locale (ENOSPC and EDQUOT).
@@ -112,7 +112,7 @@ fn newest_lines(dir: &Path, other: &Path, most: usize) -> Result<Vec<String>, Er
     files.sort_by_key(|(path, _)| (written(path), path.clone()));
     let mut lines: Vec<String> = Vec::new();
     for (path, size) in files.iter().rev().take(MOST_FILES) {
-        let text = read_tail(path, *size, BLOCK).map_err(|e| Error::io("read", path, &e))?;
+        let text = read_tail(path, *size, READ_BLOCK_BYTES).map_err(|e| Error::io("read", path, &e))?;
         let mut own = lines_to_show(&text);
         own.append(&mut lines);
         lines = own;
@@ -191,8 +191,8 @@ impl ServerLog {
             let from = if size < before { 0 } else { before };
             if size > from {
                 let read = std::fs::File::open(&path).and_then(|mut file| {
-                    file.seek(SeekFrom::Start(from.max(size.saturating_sub(BLOCK))))?;
-                    file.take(BLOCK).read_to_end(&mut bytes)
+                    file.seek(SeekFrom::Start(from.max(size.saturating_sub(READ_BLOCK_BYTES))))?;
+                    file.take(READ_BLOCK_BYTES).read_to_end(&mut bytes)
                 });
                 // A file that was taken away meanwhile has nothing to say.
                 if read.is_ok() {
@@ -235,7 +235,7 @@ impl ServerLog {
             if Instant::now() >= end {
                 return Err(text);
             }
-            tokio::time::sleep(INTERVAL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }
@@ -244,7 +244,7 @@ impl ServerLog {
 #[must_use]
 pub(super) fn newest_tail(dir: &Path, other: &Path) -> String {
     /// A standby that looks for its primary says the same every few seconds.
-    const TAIL: u64 = 256 << 10;
+    const TAIL_BYTES: u64 = 256 << 10;
     let written = |path: &PathBuf| std::fs::metadata(path).and_then(|m| m.modified()).ok();
     let other = std::fs::metadata(other).ok().map(|meta| (other.to_owned(), meta.len()));
     let newest = files(dir).chain(other).max_by_key(|(path, _)| (written(path), path.clone()));
@@ -252,7 +252,7 @@ pub(super) fn newest_tail(dir: &Path, other: &Path) -> String {
         return String::new();
     };
     // What is not read tells nothing, as where there is no file.
-    read_tail(&path, size, TAIL).unwrap_or_default()
+    read_tail(&path, size, TAIL_BYTES).unwrap_or_default()
 }
 
 fn files(dir: &Path) -> impl Iterator<Item = (PathBuf, u64)> {

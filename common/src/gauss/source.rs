@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::ServerNode;
 use super::peer::{CONNECT_TIMEOUT, ChannelEnds, connect, own_user};
-use super::wire::{Connection, FOR_REPLICATION};
+use super::wire::{FOR_REPLICATION, WireConnection};
 
 /// The server's WAL senders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl ServerNode {
         // Only openGauss knows this command: NAME|LSN.
         match ask(channel, &user, FOR_REPLICATION, "IDENTIFY_MAXLSN", CONNECT_TIMEOUT).await {
             Ok(Ok(values)) => source.node_name = values.first().and_then(|text| name_of(text)),
-            Ok(Err(Refusal { fatal: true, words })) => source.refusal = Some(words),
+            Ok(Err(SourceError { fatal: true, words })) => source.refusal = Some(words),
             Ok(Err(_)) | Err(_) => {}
         }
         source
@@ -71,7 +71,7 @@ fn name_of(text: &str) -> Option<String> {
 }
 
 /// A server's error.
-struct Refusal {
+struct SourceError {
     /// Whether it did not let us in at all.
     fatal: bool,
     words: String,
@@ -84,16 +84,16 @@ async fn ask(
     parameters: &[(&str, &str)],
     statement: &str,
     limit: Duration,
-) -> std::io::Result<Result<Vec<String>, Refusal>> {
+) -> std::io::Result<Result<Vec<String>, SourceError>> {
     let talk = async {
         let stream = connect(channel).await?;
-        let mut server = match Connection::log_in(stream, user, parameters).await? {
+        let mut server = match WireConnection::log_in(stream, user, parameters).await? {
             Ok(server) => server,
-            Err(words) => return Ok(Err(Refusal { fatal: true, words })),
+            Err(words) => return Ok(Err(SourceError { fatal: true, words })),
         };
         let answer = server.ask(statement).await?;
         server.end().await;
-        Ok(answer.map_err(|words| Refusal { fatal: false, words }))
+        Ok(answer.map_err(|words| SourceError { fatal: false, words }))
     };
     timeout(limit, talk).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }

@@ -6,7 +6,7 @@ use super::{BuildMode, BuildProgress, DbState, Role};
 use crate::base::Lsn;
 
 /// Length of the file in every release so far.
-pub const LEN: usize = 72;
+pub const FILE_BYTES: usize = 72;
 
 /// The fields of gaussdb.state.
 ///
@@ -40,7 +40,7 @@ impl StateFile {
             |at: usize| -> Option<i32> { Some(i32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?)) };
         let long =
             |at: usize| -> Option<u64> { Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?)) };
-        if bytes.len() < LEN {
+        if bytes.len() < FILE_BYTES {
             return None;
         }
         let number = |at| word(at).map(|n| u32::try_from(n).unwrap_or(0));

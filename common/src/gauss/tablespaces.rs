@@ -50,7 +50,7 @@ impl Tablespaces {
     /// Whether the server does not see all that is in them, or will not after its next start. Two names alone may be a leftover
     /// of another life, beside which everything is seen.
     #[must_use]
-    pub fn are_hidden(&self) -> bool {
+    pub fn has_hidden_content(&self) -> bool {
         matches!(self.damage, Damage::NotSeen | Damage::NameChanges)
     }
 

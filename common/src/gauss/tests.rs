@@ -501,7 +501,7 @@ fn an_environment_file_is_read_in_a_clean_shell() {
     );
     std::fs::write(&file, text).unwrap();
     let call = call_with(Common { env_file: Some(file), ..Common::default() });
-    let env = block_on(Environment::learn(&call)).unwrap();
+    let env = block_on(Environment::from_call(&call)).unwrap();
     assert_eq!(env.gauss_home().as_deref(), Some(home.as_path()));
     assert_eq!(env.get("ODD").unwrap(), "a\nb");
     assert_eq!(env.find("gs_ctl").unwrap(), home.join("bin/gs_ctl"));
@@ -509,7 +509,7 @@ fn an_environment_file_is_read_in_a_clean_shell() {
     let other = dir.path().join("other");
     let common = Common { gauss_home: Some(other.clone()), ..call.common.clone() };
     let call = call_with(common);
-    let env = block_on(Environment::learn(&call)).unwrap();
+    let env = block_on(Environment::from_call(&call)).unwrap();
     assert_eq!(env.gauss_home(), Some(other));
 }
 
@@ -524,7 +524,7 @@ fn what_roots_environment_says_is_not_the_node_users() {
     let mut call = Call::default();
     for (switched, home) in [(false, "/root/s"), (true, "/node")] {
         call.switched = switched;
-        let env = block_on(Environment::learn_from(&call, own.clone().into())).unwrap();
+        let env = block_on(Environment::from_call_and_vars(&call, own.clone().into())).unwrap();
         assert_eq!(env.gauss_home().unwrap(), Path::new(home));
         assert_eq!(env.get("PATH").unwrap() == "/root/s/bin", !switched);
     }
@@ -536,10 +536,10 @@ fn an_environment_file_that_ends_the_shell_is_an_error() {
     let file = dir.path().join("env");
     std::fs::write(&file, "exit 7\n").unwrap();
     let call = call_with(Common { env_file: Some(file), ..Common::default() });
-    assert_eq!(block_on(Environment::learn(&call)).unwrap_err().kind(), ErrorKind::CommandFailed);
+    assert_eq!(block_on(Environment::from_call(&call)).unwrap_err().kind(), ErrorKind::CommandFailed);
     let common = Common { env_file: Some(dir.path().join("none")), ..Common::default() };
     let call = call_with(common);
-    assert_eq!(block_on(Environment::learn(&call)).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(block_on(Environment::from_call(&call)).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[test]
@@ -563,7 +563,7 @@ fn a_program_speaks_english_whatever_the_login_has() {
         for (key, value) in env {
             program = program.env(key, value);
         }
-        let outcome = block_on(program.in_english().run()).unwrap();
+        let outcome = block_on(program.with_english_messages().run()).unwrap();
         let mut lines: Vec<_> =
             outcome.stdout.lines().filter(|l| l.starts_with('L')).map(str::to_owned).collect();
         lines.sort();

@@ -13,7 +13,7 @@ use super::reload::start_complaints;
 use crate::base::Call;
 
 /// How long the program may take for what takes it a tenth of a second.
-const LIMIT: Duration = Duration::from_secs(20);
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What the server program makes of a postgresql.conf.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl ServerNode {
             .args(["-c", "config_file=/dev/stdin", "-C", "port", "-D"])
             .arg(&self.data_dir)
             .with_input(text)
-            .with_limit(Some(time_left(call, LIMIT)))
+            .with_limit(Some(time_left(call, TRIAL_TIMEOUT)))
             .run()
             .await;
         match outcome {

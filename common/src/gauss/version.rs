@@ -11,7 +11,7 @@ use super::{Environment, ServerNode};
 use crate::base::Call;
 
 /// How long a program may take to tell its release.
-const LIMIT: Duration = Duration::from_secs(10);
+const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 /// The server program.
 pub const SERVER_PROGRAM: &str = "gaussdb";
 
@@ -43,9 +43,9 @@ pub enum Reserved {
 }
 
 /// Channels of most releases (`GUC_MAX_REPLNODE_NUM` less one).
-pub const CHANNELS: usize = 8;
+pub const DEFAULT_MAX_CHANNELS: usize = 8;
 /// Channels of the releases that have the most.
-pub const MOST_CHANNELS: usize = 18;
+pub const LARGEST_MAX_CHANNELS: usize = 18;
 
 impl Version {
     /// The release in what `gaussdb --version` prints, such as `gaussdb (openGauss-lite 6.0.2 build …) compiled at …`;
@@ -78,7 +78,7 @@ impl Version {
     /// Source: SRV `knl_guc_common.h` `GUC_MAX_REPLNODE_NUM`: 9 in all, 19 in v3.0.0, v3.0.1 and v3.0.2.
     #[must_use]
     pub fn max_channels(&self) -> usize {
-        if self.is_within([3, 0, 0], [3, 0, 2]) { MOST_CHANNELS } else { CHANNELS }
+        if self.is_within([3, 0, 0], [3, 0, 2]) { LARGEST_MAX_CHANNELS } else { DEFAULT_MAX_CHANNELS }
     }
 
     /// Whether a channel that is added ends every replication connection of the server at the reload.
@@ -269,7 +269,8 @@ impl Environment {
     pub async fn program_version(&self, call: &Call) -> Option<ProgramVersion> {
         for name in [SERVER_PROGRAM, "gs_ctl"] {
             let Ok(program) = self.program(name) else { continue };
-            let Ok(outcome) = program.arg("--version").with_limit(Some(time_left(call, LIMIT))).run().await
+            let Ok(outcome) =
+                program.arg("--version").with_limit(Some(time_left(call, VERSION_TIMEOUT))).run().await
             else {
                 continue;
             };

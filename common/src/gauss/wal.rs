@@ -13,16 +13,16 @@ use crate::base::{Lsn, deserialize_or_default};
 
 /// `XLOG_BLCKSZ`.
 const PAGE: u64 = 8192;
-/// How much is read at once.
-const BLOCK: u64 = 1 << 20;
+/// The size of one read.
+const READ_BLOCK_BYTES: u64 = 1 << 20;
 /// Length of a page's header, and of the one at the begin of a segment, which says how long segments are.
 const PAGE_HEADER: u64 = 24;
 const LONG_HEADER: u64 = 40;
 /// Flags of a page's header: it begins with the rest of a record; its header is a long one.
-const CONTINUES: u16 = 1;
-const LONG: u16 = 2;
+const CONTINUED_FLAG: u16 = 1;
+const LONG_HEADER_FLAG: u16 = 2;
 /// `XLogRecordMaxSize`.
-const MOST: u32 = 0x3fff_e000;
+const MAX_RECORD_BYTES: u32 = 0x3fff_e000;
 
 /// How far the log goes that a node holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -72,7 +72,7 @@ pub struct WalRecord {
 /// Source: `XLogRecord` in the server's `access/xlog_basic.h`, the same from 3.0.5 to 6.0.2, and in PostgreSQL's
 /// `access/xlogrecord.h`.
 #[derive(Clone, Copy, Debug)]
-struct Layout {
+struct RecordLayout {
     length: u64,
     term: Option<usize>,
     previous: usize,
@@ -82,8 +82,10 @@ struct Layout {
     crc: usize,
 }
 
-const OPENGAUSS: Layout = Layout { length: 32, term: Some(4), previous: 16, info: 24, manager: 25, crc: 28 };
-const POSTGRESQL: Layout = Layout { length: 24, term: None, previous: 8, info: 16, manager: 17, crc: 20 };
+const OPENGAUSS: RecordLayout =
+    RecordLayout { length: 32, term: Some(4), previous: 16, info: 24, manager: 25, crc: 28 };
+const POSTGRESQL: RecordLayout =
+    RecordLayout { length: 24, term: None, previous: 8, info: 16, manager: 17, crc: 20 };
 
 /// Follows the log from the last checkpoint, which `control` names, to its end. `None` when the files cannot be read so: a disk
 /// that fails in the middle is no end.
@@ -92,7 +94,7 @@ const POSTGRESQL: Layout = Layout { length: 24, term: None, previous: 8, info: 1
 /// A record that is torn counts for how far the log goes, and ends what recovery would replay. Where pages of the log lie
 /// behind its end, the end is damage rather than an end, and the last record is not known.
 #[must_use]
-pub fn end(data_dir: &Path, control: &ControlFile) -> Option<LogEnd> {
+pub fn find_end(data_dir: &Path, control: &ControlFile) -> Option<LogEnd> {
     let mut log = Log::open(data_dir, control)?;
     let mut found = log.follow(control.checkpoint.as_u64())?;
     if log.has_pages_behind(found.lsn.as_u64()) {
@@ -101,21 +103,21 @@ pub fn end(data_dir: &Path, control: &ControlFile) -> Option<LogEnd> {
     (!log.fails).then_some(found)
 }
 
-/// Reads the record that begins at each of these places; `None` where there is none, or its segment was removed.
+/// Reads the record that begins at each of these LSNs; `None` where there is none, or its segment was removed.
 #[must_use]
-pub fn records_at(data_dir: &Path, control: &ControlFile, places: &[Lsn]) -> Vec<Option<WalRecord>> {
-    let Some(mut log) = Log::open(data_dir, control) else { return vec![None; places.len()] };
-    places.iter().map(|place| log.record_at(place.as_u64())).collect()
+pub fn read_records(data_dir: &Path, control: &ControlFile, lsns: &[Lsn]) -> Vec<Option<WalRecord>> {
+    let Some(mut log) = Log::open(data_dir, control) else { return vec![None; lsns.len()] };
+    lsns.iter().map(|lsn| log.record_at(lsn.as_u64())).collect()
 }
 
-/// Where the first segment of the log begins that is there.
+/// Returns where the first segment of the log begins that is there.
 #[must_use]
-pub fn oldest(data_dir: &Path, control: &ControlFile) -> Option<Lsn> {
+pub fn find_oldest_lsn(data_dir: &Path, control: &ControlFile) -> Option<Lsn> {
     let log = Log::open(data_dir, control)?;
     segments(&log.dir).iter().filter_map(|name| log.begin_of(name)).min().map(Lsn::new)
 }
 
-/// The files of the segments that have a part of the log from this place on, in order; `None` when there is no log. A file
+/// The files of the segments that have a part of the log from this LSN on, in order; `None` when there is no log. A file
 /// that was given the name of a segment to come, and has an older one's pages in it yet, has none; one that cannot be read
 /// counts, for what is in it is not known.
 #[must_use]
@@ -138,7 +140,8 @@ fn has_own_page(file: &Path, begin: u64, segment: u64) -> bool {
     let length = open.metadata().map_or(segment, |meta| meta.len());
     (0..length / PAGE).any(|page| {
         let mut header = [0; 16];
-        open.read_exact_at(&mut header, page * PAGE).is_err() || long(&header, 8) == Some(begin + page * PAGE)
+        open.read_exact_at(&mut header, page * PAGE).is_err()
+            || u64_at(&header, 8) == Some(begin + page * PAGE)
     })
 }
 
@@ -146,7 +149,7 @@ fn has_own_page(file: &Path, begin: u64, segment: u64) -> bool {
 struct Log {
     dir: PathBuf,
     segment: u64,
-    layout: Layout,
+    layout: RecordLayout,
     file: Option<(u64, File)>,
     block: Vec<u8>,
     block_at: u64,
@@ -169,22 +172,22 @@ impl Log {
         Some((number(name.get(8..16))? * in_one + number(name.get(16..24))?) * self.segment)
     }
 
-    fn record_at(&mut self, place: u64) -> Option<WalRecord> {
-        let (header, begin) = self.record(place, None).filter(|(_, begin)| *begin == place)?;
+    fn record_at(&mut self, lsn: u64) -> Option<WalRecord> {
+        let (header, begin) = self.record(lsn, None).filter(|(_, begin)| *begin == lsn)?;
         let end = self.end_of(&header, begin).ok()?;
         self.check(&header, begin, end)
     }
 
     /// The end of the record that begins so; else the end of its last page that is there.
     fn end_of(&mut self, header: &[u8], begin: u64) -> Result<u64, u64> {
-        let end = self.skip(begin, word(header, 0).map_or(0, u64::from))?;
+        let end = self.skip(begin, u32_at(header, 0).map_or(0, u64::from))?;
         Ok(if self.switches(header) { end.next_multiple_of(self.segment) } else { end })
     }
 
     /// The record, where its checksum is right.
     fn check(&mut self, header: &[u8], begin: u64, end: u64) -> Option<WalRecord> {
-        let stated = word(header, self.layout.crc)?;
-        let (mut at, mut rest, mut skip) = (begin, u64::from(word(header, 0)?), self.layout.length);
+        let stated = u32_at(header, self.layout.crc)?;
+        let (mut at, mut rest, mut skip) = (begin, u64::from(u32_at(header, 0)?), self.layout.length);
         let mut crc = 0;
         while rest > 0 {
             if at.is_multiple_of(PAGE) {
@@ -212,7 +215,7 @@ impl Log {
             let Some((header, begin)) = self.record(at, previous) else {
                 return found.map(|found| LogEnd { last: found.last.filter(|_| !is_spoiled), ..found });
             };
-            let term = self.layout.term.and_then(|at| word(&header, at)).filter(|term| *term > 0);
+            let term = self.layout.term.and_then(|at| u32_at(&header, at)).filter(|term| *term > 0);
             let term = term.map(u64::from).or(found.and_then(|found| found.term));
             match self.end_of(&header, begin) {
                 Ok(end) => {
@@ -254,10 +257,10 @@ impl Log {
             header.extend_from_slice(part);
             from += part.len() as u64;
         }
-        let total = word(&header, 0)?;
-        let before = long(&header, self.layout.previous)?;
+        let total = u32_at(&header, 0)?;
+        let before = u64_at(&header, self.layout.previous)?;
         let follows = previous.map_or(before < begin, |previous| previous == before);
-        let sane = u64::from(total) >= self.layout.length && total < MOST;
+        let sane = u64::from(total) >= self.layout.length && total < MAX_RECORD_BYTES;
         (follows && sane).then_some((header, begin))
     }
 
@@ -272,8 +275,8 @@ impl Log {
             at += room;
             rest -= room;
             let page = self.page(at).ok_or(at)?;
-            let continues = short(page, 2).is_some_and(|flags| flags & CONTINUES != 0);
-            let matches = word(page, 16).map(u64::from) == Some(rest);
+            let continues = u16_at(page, 2).is_some_and(|flags| flags & CONTINUED_FLAG != 0);
+            let matches = u32_at(page, 16).map(u64::from) == Some(rest);
             let header = header_length(page).filter(|_| continues && matches).ok_or(at)?;
             at += header;
         }
@@ -295,7 +298,7 @@ impl Log {
         }
         let from = usize::try_from(page - self.block_at).ok()?;
         let bytes = self.block.get(from..from + usize::try_from(PAGE).ok()?)?;
-        (long(bytes, 8) == Some(page)).then_some(bytes)
+        (u64_at(bytes, 8) == Some(page)).then_some(bytes)
     }
 
     fn read_block(&mut self, at: u64) -> Option<()> {
@@ -306,8 +309,8 @@ impl Log {
             self.file = Some((number, opened.ok()?));
         }
         let (_, file) = self.file.as_ref()?;
-        let begin = at - at % BLOCK;
-        self.block.resize(usize::try_from(BLOCK).ok()?, 0);
+        let begin = at - at % READ_BLOCK_BYTES;
+        self.block.resize(usize::try_from(READ_BLOCK_BYTES).ok()?, 0);
         self.block_at = u64::MAX;
         let mut filled = 0;
         while filled < self.block.len() {
@@ -357,25 +360,25 @@ fn segment_size(dir: &Path) -> Option<u64> {
     segments(dir).into_iter().find_map(|name| {
         let mut header = [0; 40];
         File::open(dir.join(name)).ok()?.read_exact_at(&mut header, 0).ok()?;
-        let size = word(&header, 32).map(u64::from)?;
-        let known = short(&header, 2)? & LONG != 0 && u64::from(word(&header, 36)?) == PAGE;
-        (known && size.is_power_of_two() && (BLOCK..=1 << 30).contains(&size)).then_some(size)
+        let size = u32_at(&header, 32).map(u64::from)?;
+        let known = u16_at(&header, 2)? & LONG_HEADER_FLAG != 0 && u64::from(u32_at(&header, 36)?) == PAGE;
+        (known && size.is_power_of_two() && (READ_BLOCK_BYTES..=1 << 30).contains(&size)).then_some(size)
     })
 }
 
 fn header_length(page: &[u8]) -> Option<u64> {
-    Some(if short(page, 2)? & LONG != 0 { LONG_HEADER } else { PAGE_HEADER })
+    Some(if u16_at(page, 2)? & LONG_HEADER_FLAG != 0 { LONG_HEADER } else { PAGE_HEADER })
 }
 
-fn short(bytes: &[u8], at: usize) -> Option<u16> {
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-fn long(bytes: &[u8], at: usize) -> Option<u64> {
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 
@@ -410,7 +413,7 @@ mod tests {
 
         fn header(&mut self, rest: u64) {
             let long = self.at.is_multiple_of(SEGMENT);
-            let flags = u16::from(rest > 0) * CONTINUES + u16::from(long) * LONG;
+            let flags = u16::from(rest > 0) * CONTINUED_FLAG + u16::from(long) * LONG_HEADER_FLAG;
             let at = self.at;
             self.put(at, &0xD074_u16.to_le_bytes());
             self.put(at + 2, &flags.to_le_bytes());
@@ -452,7 +455,7 @@ mod tests {
         }
 
         fn end(&self) -> Option<LogEnd> {
-            self.read(end)
+            self.read(find_end)
         }
 
         fn read<T>(&self, read: impl FnOnce(&Path, &ControlFile) -> T) -> T {
@@ -528,7 +531,7 @@ mod tests {
         log.record(60, 1, [0, 10]);
         assert_eq!(log.end().unwrap().last, None);
         (log.at, log.previous) = (at, torn);
-        assert_eq!(log.read(|dir, control| records_at(dir, control, &[Lsn::new(torn)])), [None]);
+        assert_eq!(log.read(|dir, control| read_records(dir, control, &[Lsn::new(torn)])), [None]);
     }
 
     #[test]
@@ -540,14 +543,14 @@ mod tests {
         other.record(9000, 2, [0, 10]);
         let last = log.end().unwrap().last.unwrap();
         let (begin, end) = (last.begin.as_u64(), last.end.as_u64());
-        let places = [log.records[0], begin, begin + 8, end, FIRST + 9 * SEGMENT].map(Lsn::new);
-        let at = |log: &Writer| log.read(|dir, control| records_at(dir, control, &places));
+        let lsns = [log.records[0], begin, begin + 8, end, FIRST + 9 * SEGMENT].map(Lsn::new);
+        let at = |log: &Writer| log.read(|dir, control| read_records(dir, control, &lsns));
         let (own, its) = (at(&log), at(&other));
         assert_eq!(own[0], its[0]);
         assert_eq!(own[1], Some(last));
         assert!(its[1].is_some_and(|there| there != last && there.end == last.end));
         assert_eq!(own[2..], [None, None, None]);
-        assert_eq!(log.read(oldest), Some(Lsn::new(FIRST)));
+        assert_eq!(log.read(find_oldest_lsn), Some(Lsn::new(FIRST)));
     }
 
     #[test]
@@ -608,6 +611,6 @@ mod tests {
     fn what_is_no_log_tells_nothing() {
         let log = Writer { records: vec![FIRST + 40], ..Writer::new() };
         assert_eq!(log.end(), None);
-        assert_eq!(end(Path::new("/nonexistent"), &ControlFile::default()), None);
+        assert_eq!(find_end(Path::new("/nonexistent"), &ControlFile::default()), None);
     }
 }

@@ -18,14 +18,14 @@ pub(super) const FOR_REPLICATION: &[(&str, &str)] =
     &[("database", "replication"), ("replication", "true"), ("application_name", "gs_ctl")];
 
 /// A connection that has begun.
-pub(super) struct Connection {
+pub(super) struct WireConnection {
     stream: TcpStream,
 }
 
 /// The answer to a command: the columns of its rows, nulls left out, or the message of the error.
-pub(super) type Answer = Result<Vec<String>, String>;
+pub(super) type WireAnswer = Result<Vec<String>, String>;
 
-impl Connection {
+impl WireConnection {
     /// Logs in as `user` with these parameters; the words of a server that does not let us in.
     pub(super) async fn log_in(
         stream: TcpStream,
@@ -40,7 +40,7 @@ impl Connection {
     }
 
     /// Sends a command and reads the answer to its end.
-    pub(super) async fn ask(&mut self, command: &str) -> std::io::Result<Answer> {
+    pub(super) async fn ask(&mut self, command: &str) -> std::io::Result<WireAnswer> {
         let mut message = BytesMut::new();
         frontend::query(command, &mut message)?;
         self.stream.write_all(&message).await?;
@@ -55,7 +55,7 @@ impl Connection {
     }
 
     /// Reads until the server is ready for the next command, or closes the connection with its last words.
-    async fn read_answer(&mut self) -> std::io::Result<Answer> {
+    async fn read_answer(&mut self) -> std::io::Result<WireAnswer> {
         let (mut values, mut refusal) = (Vec::new(), None);
         loop {
             match self.read_message().await? {

@@ -46,7 +46,7 @@ pub struct Surroundings {
 }
 
 /// How deep `@file` may lead to another; the server has no limit and dies of a circle.
-const DEPTH: usize = 16;
+const MAX_INCLUDE_DEPTH: usize = 16;
 
 impl Surroundings {
     /// Reads the files that the rules of `file` and these others, standing in the folder `dir`, include, and, when one of
@@ -60,7 +60,7 @@ impl Surroundings {
                 if let Name::Include(name) = name
                     && !included.contains_key(name)
                 {
-                    included.insert(name.clone(), read_list(dir, name, DEPTH));
+                    included.insert(name.clone(), read_list(dir, name, MAX_INCLUDE_DEPTH));
                 }
             }
         };
@@ -191,7 +191,7 @@ impl From<bool> for Answer {
     }
 }
 
-/// Which line decides.
+/// The decision on a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decision {
     /// The index of the first line which is surely for the connection.
@@ -351,7 +351,7 @@ fn database_matches(name: &Name, connection: &Connection<'_>) -> Answer {
     match name {
         Name::All => Answer::Yes,
         Name::SameUser => (connection.database == connection.user).into(),
-        Name::SameRole => member(connection.user, connection.database),
+        Name::SameRole => is_member(connection.user, connection.database),
         Name::Named(name) => (name == connection.database).into(),
         Name::Replication | Name::Role(_) | Name::Include(_) => Answer::No,
     }
@@ -360,14 +360,14 @@ fn database_matches(name: &Name, connection: &Connection<'_>) -> Answer {
 fn user_matches(name: &Name, user: &[u8]) -> Answer {
     match name {
         Name::All => Answer::Yes,
-        Name::Role(role) => member(user, role),
+        Name::Role(role) => is_member(user, role),
         Name::Named(name) => (name == user).into(),
         _ => Answer::No,
     }
 }
 
 /// A role is a member of itself; all else is in the server's catalogue.
-fn member(user: &[u8], role: &[u8]) -> Answer {
+fn is_member(user: &[u8], role: &[u8]) -> Answer {
     if user == role {
         return Answer::Yes;
     }
@@ -473,8 +473,8 @@ fn covers_database(mine: &Name, its: &Name, user: &Name) -> Answer {
         (Name::All, ..) | (Name::SameRole, Name::SameUser, _) => Answer::Yes,
         (Name::SameUser, Name::Named(name), Name::Named(user))
         | (Name::Named(name), Name::SameUser, Name::Named(user)) => (name == user).into(),
-        (Name::SameRole, Name::Named(name), Name::Named(user)) => member(user, name),
-        (Name::SameRole, Name::Named(name), Name::Role(role)) => members(role, name),
+        (Name::SameRole, Name::Named(name), Name::Named(user)) => is_member(user, name),
+        (Name::SameRole, Name::Named(name), Name::Role(role)) => has_all_members(role, name),
         _ => Answer::No,
     }
 }
@@ -484,14 +484,14 @@ fn covers_user(mine: &Name, its: &Name) -> Answer {
     match (mine, its) {
         _ if mine == its => Answer::Yes,
         (Name::All, _) => Answer::Yes,
-        (Name::Role(role), Name::Named(user)) => member(user, role),
-        (Name::Role(role), Name::Role(other)) => members(other, role),
+        (Name::Role(role), Name::Named(user)) => is_member(user, role),
+        (Name::Role(role), Name::Role(other)) => has_all_members(other, role),
         _ => Answer::No,
     }
 }
 
 /// Whether all members of one role are members of another.
-fn members(of: &[u8], role: &[u8]) -> Answer {
+fn has_all_members(of: &[u8], role: &[u8]) -> Answer {
     if of == role {
         return Answer::Yes;
     }

@@ -102,7 +102,7 @@ impl HbaFile {
         let mut lines = Vec::with_capacity(bytes.len() / 32);
         let (mut at, mut number) = (0, 1);
         while at < bytes.len() {
-            let (kind, end, ended) = match quick::line(&bytes, at).filter(|_| quick) {
+            let (kind, end, ended) = match quick::parse_line(&bytes, at).filter(|_| quick) {
                 Some((quick::Quick::Blank, end)) => (LineKind::Blank, end, 1),
                 Some((quick::Quick::Comment, end)) => (LineKind::Comment, end, 1),
                 Some((quick::Quick::Rule(brief), end)) => (LineKind::Rule(brief), end, 1),

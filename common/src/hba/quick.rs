@@ -3,7 +3,7 @@
 
 use super::rule::{Kind, Method};
 
-/// Whom a rule's address lets in, as far as that is looked at before its line is parsed.
+/// The clients that a rule's address lets in, as far as they are read before its line is parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reach {
     /// The local socket.
@@ -110,11 +110,11 @@ impl Words<'_> {
 
 /// Reads the line that begins at `start`, and where it ends, its line end included; `None` when it is one for the
 /// scanner.
-pub fn line(bytes: &[u8], start: usize) -> Option<(Quick, usize)> {
+pub fn parse_line(bytes: &[u8], start: usize) -> Option<(Quick, usize)> {
     let mut words = Words { bytes, at: start };
     words.skip_blanks();
     match words.class() {
-        END => return Some((Quick::Blank, ended(bytes, words.at))),
+        END => return Some((Quick::Blank, skip_line_end(bytes, words.at))),
         COMMENT => return Some((Quick::Comment, line_end(bytes, words.at))),
         ODD => return None,
         _ => {}
@@ -122,7 +122,7 @@ pub fn line(bytes: &[u8], start: usize) -> Option<(Quick, usize)> {
     let (from, to) = words.next()?;
     let kind = Kind::parse(&bytes[from..to])?;
     let (database, user) = (words.next()?, words.next()?);
-    let reach = if kind == Kind::Local { Reach::Local } else { reach(&mut words)? };
+    let reach = if kind == Kind::Local { Reach::Local } else { parse_reach(&mut words)? };
     let (from, to) = words.next()?;
     let method = match &bytes[from..to] {
         b"trust" => Method::Trust,
@@ -134,7 +134,7 @@ pub fn line(bytes: &[u8], start: usize) -> Option<(Quick, usize)> {
     };
     words.skip_blanks();
     let end = match words.class() {
-        END => ended(bytes, words.at),
+        END => skip_line_end(bytes, words.at),
         COMMENT => line_end(bytes, words.at),
         _ => return None,
     };
@@ -144,8 +144,8 @@ pub fn line(bytes: &[u8], start: usize) -> Option<(Quick, usize)> {
     Some((Quick::Rule(Brief { kind, method, reach, includes: false, words: names }), end))
 }
 
-/// Behind the line end that stands here, if one does.
-fn ended(bytes: &[u8], at: usize) -> usize {
+/// Returns the position behind the line end that stands here, if one does.
+fn skip_line_end(bytes: &[u8], at: usize) -> usize {
     bytes.len().min(at + 1)
 }
 
@@ -153,21 +153,21 @@ fn line_end(bytes: &[u8], at: usize) -> usize {
     bytes[at..].iter().position(|&c| c == b'\n').map_or(bytes.len(), |n| at + n + 1)
 }
 
-fn reach(words: &mut Words<'_>) -> Option<Reach> {
+fn parse_reach(words: &mut Words<'_>) -> Option<Reach> {
     let (from, to) = words.next()?;
     let text = &words.bytes[from..to];
     if text == b"all" {
         return Some(Reach::All);
     }
-    let (address, rest) = v4(text)?;
+    let (address, rest) = parse_ipv4(text)?;
     let mask = match rest {
         [b'/', bits @ ..] => {
-            let bits = u32::from(number(bits, 32)?);
+            let bits = u32::from(parse_number(bits, 32)?);
             u32::MAX.checked_shl(32 - bits).unwrap_or(0)
         }
         [] => {
             let (from, to) = words.next()?;
-            match v4(&words.bytes[from..to])? {
+            match parse_ipv4(&words.bytes[from..to])? {
                 (mask, []) => mask,
                 _ => return None,
             }
@@ -178,11 +178,11 @@ fn reach(words: &mut Words<'_>) -> Option<Reach> {
 }
 
 /// Four decimal parts without leading zeros, and what follows them.
-fn v4(text: &[u8]) -> Option<(u32, &[u8])> {
+fn parse_ipv4(text: &[u8]) -> Option<(u32, &[u8])> {
     let (mut address, mut rest) = (0, text);
     for part in 0..4 {
         let digits = rest.iter().take(4).position(|c| !c.is_ascii_digit()).unwrap_or(rest.len().min(4));
-        address = address << 8 | u32::from(number(&rest[..digits], 255)?);
+        address = address << 8 | u32::from(parse_number(&rest[..digits], 255)?);
         rest = &rest[digits..];
         if part < 3 {
             rest = rest.strip_prefix(b".")?;
@@ -192,7 +192,7 @@ fn v4(text: &[u8]) -> Option<(u32, &[u8])> {
 }
 
 /// A decimal number of at most `most`, without leading zeros.
-fn number(digits: &[u8], most: u16) -> Option<u16> {
+fn parse_number(digits: &[u8], most: u16) -> Option<u16> {
     if digits.is_empty() || digits.len() > 3 || (digits[0] == b'0' && digits.len() > 1) {
         return None;
     }

@@ -395,7 +395,7 @@ pub fn name_set(names: &[Name]) -> Cow<'_, [Name]> {
 }
 
 impl HbaRule {
-    /// Its identity.
+    /// Returns the identity of the rule, see [`Key`].
     #[must_use]
     pub fn key(&self) -> Key<'_> {
         Key {

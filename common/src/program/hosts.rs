@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::Module;
-use super::input::{MOST_INPUT, check_and_type, read_request, without_bulk};
+use super::input::{MAX_INPUT_BYTES, check_and_type, read_request, remove_bulk};
 use super::result::{error_object, write_stdout};
 use super::runtime::release_signals;
 use crate::base::{Error, ErrorKind, secret};
@@ -107,7 +107,7 @@ async fn caller<M: Module>(matches: &ArgMatches, hosts: &[SshHost]) -> Result<Ca
         return Err(Error::bad_args(format!("--host {twice} is given twice")));
     }
     let request = read_request::<M>(matches.get_one::<PathBuf>("file")).await?;
-    secret::register_args(&without_bulk::<M>(&request.args));
+    secret::register_args(&remove_bulk::<M>(&request.args));
     check_and_type::<M>(request.args.clone())?;
     let mut arguments = request.args;
     arguments.extend(request.ansible.into_iter().map(|(key, value)| (format!("_ansible_{key}"), value)));
@@ -167,7 +167,7 @@ pub(super) async fn read_served_line() -> std::io::Result<(Vec<u8>, oneshot::Rec
     std::thread::spawn(move || {
         let mut input = std::io::stdin().lock();
         let mut text = Vec::new();
-        let read = input.by_ref().take(MOST_INPUT + 1).read_until(b'\n', &mut text).map(|_| text);
+        let read = input.by_ref().take(MAX_INPUT_BYTES + 1).read_until(b'\n', &mut text).map(|_| text);
         // A receiver that is gone has no use for it.
         drop(line_to.send(read));
         drop(std::io::copy(&mut input, &mut std::io::sink()));

@@ -12,10 +12,11 @@ use super::{Module, hosts};
 use crate::base::{Common, Error, ErrorKind, secret};
 
 /// More than this is no list of arguments.
-pub(super) const MOST_INPUT: u64 = 64 << 20;
+pub(super) const MAX_INPUT_BYTES: u64 = 64 << 20;
 
 /// The request of a call over ssh, and what becomes ready when the caller is gone.
-pub(super) async fn served_request() -> Result<(Request, Option<tokio::sync::oneshot::Receiver<()>>), Error> {
+pub(super) async fn read_served_request()
+-> Result<(Request, Option<tokio::sync::oneshot::Receiver<()>>), Error> {
     let (text, gone) =
         hosts::read_served_line().await.map_err(|e| Error::io("read", Path::new("standard input"), &e))?;
     Ok((Request::parse(&text)?, Some(gone)))
@@ -31,7 +32,7 @@ pub(super) fn check_and_type<M: Module>(mut values: Map<String, Value>) -> Resul
 }
 
 /// The arguments without those that hold many bytes.
-pub(super) fn without_bulk<M: Module>(args: &Map<String, Value>) -> Map<String, Value> {
+pub(super) fn remove_bulk<M: Module>(args: &Map<String, Value>) -> Map<String, Value> {
     let texts = args.iter().filter(|(name, _)| !M::BULK.contains(&name.as_str()));
     texts.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
@@ -69,7 +70,7 @@ fn deserialize_args<M: Module>(values: Map<String, Value>) -> Result<(Common, M:
 
 /// The arguments of a call, taken in.
 #[derive(Debug)]
-pub struct TakenIn<A> {
+pub struct CallArguments<A> {
     /// The caller's keys, each value with the type that the schema asks for.
     pub values: Map<String, Value>,
     /// The arguments common to all modules.
@@ -82,11 +83,11 @@ pub struct TakenIn<A> {
 ///
 /// # Errors
 /// `bad_args`, as the program would say it.
-pub fn take_in<M: Module>(text: &[u8]) -> Result<TakenIn<M::Args>, Error> {
+pub fn take_in<M: Module>(text: &[u8]) -> Result<CallArguments<M::Args>, Error> {
     let mut values = Request::parse(text)?.args;
     check::<M>(&mut values)?;
     let (common, args) = deserialize_args::<M>(values.clone())?;
-    Ok(TakenIn { values, common, args })
+    Ok(CallArguments { values, common, args })
 }
 
 pub(super) async fn read_request<M: Module>(file: Option<&PathBuf>) -> Result<Request, Error> {
@@ -106,14 +107,14 @@ pub(super) async fn read_request<M: Module>(file: Option<&PathBuf>) -> Result<Re
         let read = read.map_err(|e| Error::new(ErrorKind::Internal, format!("reading stopped: {e}")))?;
         read.map_err(|e| Error::io("read", Path::new("standard input"), &e))?
     };
-    if text.len() as u64 > MOST_INPUT {
-        return Err(Error::bad_args(format!("the arguments are larger than {} MiB", MOST_INPUT >> 20)));
+    if text.len() as u64 > MAX_INPUT_BYTES {
+        return Err(Error::bad_args(format!("the arguments are larger than {} MiB", MAX_INPUT_BYTES >> 20)));
     }
     Request::parse(&text).inspect_err(|_| secret::register_named(&String::from_utf8_lossy(&text)))
 }
 
 fn read_bounded(source: impl Read) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    source.take(MOST_INPUT + 1).read_to_end(&mut text)?;
+    source.take(MAX_INPUT_BYTES + 1).read_to_end(&mut text)?;
     Ok(text)
 }

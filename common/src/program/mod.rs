@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use command::command;
-pub use input::{TakenIn, take_in};
+pub use input::{CallArguments, take_in};
 pub use intake::nearest;
 pub use result::error_result;
 pub use run::main;

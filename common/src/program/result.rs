@@ -78,7 +78,7 @@ pub(super) fn finish<O: Serialize>(
         backup_file: report.backup_file.as_deref(),
         ansible_facts: report.ansible_facts.as_ref(),
         output: &report.output,
-        end: End::new(start, invocation),
+        end: ResultEnd::new(start, invocation),
     };
     match secret::to_json(&success, passed_on) {
         Ok(mut text) => {
@@ -166,12 +166,12 @@ struct Success<'a, O> {
     #[serde(flatten)]
     output: &'a O,
     #[serde(flatten)]
-    end: End<'a>,
+    end: ResultEnd<'a>,
 }
 
 /// What every result ends with.
 #[derive(Serialize)]
-struct End<'a> {
+struct ResultEnd<'a> {
     elapsed_ms: u64,
     invocation: Invocation<'a>,
 }
@@ -181,7 +181,7 @@ struct Invocation<'a> {
     module_args: &'a Map<String, Value>,
 }
 
-impl<'a> End<'a> {
+impl<'a> ResultEnd<'a> {
     fn new(start: Instant, module_args: &'a Map<String, Value>) -> Self {
         Self { elapsed_ms: elapsed_ms(start), invocation: Invocation { module_args } }
     }

@@ -9,10 +9,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::command::{command, document, export, lazy_help, show, view};
-use super::input::{check_and_type, read_request, served_request, without_bulk};
+use super::input::{check_and_type, read_request, read_served_request, remove_bulk};
 use super::intake::{Request, choice_names};
 use super::result::{echo, finish, print_failure};
-use super::runtime::{hold_signals, release_signals, report_panics, within_runtime};
+use super::runtime::{hold_signals, release_signals, report_panics, run_in_runtime};
 use super::schema::{call_schema, common_schema};
 use super::user::{become_user, check_root};
 use super::{Module, hosts};
@@ -64,10 +64,10 @@ pub fn main<M: Module>() -> ExitCode {
         Some(Err(e)) => return print_failure(start, &Map::new(), &e),
     }
     if matches.get_flag("validate") {
-        let (invocation, result) = within_runtime(|_| validate::<M>(&matches));
+        let (invocation, result) = run_in_runtime(|_| validate::<M>(&matches));
         return finish(start, &invocation, result, &[]);
     }
-    let (invocation, result) = within_runtime(|done| call::<M>(&matches, start, done));
+    let (invocation, result) = run_in_runtime(|done| call::<M>(&matches, start, done));
     finish(start, &invocation, result, M::PASSED_ON)
 }
 
@@ -78,7 +78,7 @@ async fn call<M: Module>(
     done: Done,
 ) -> (Map<String, Value>, Result<Report<M::Output>, Error>) {
     let request = if matches.get_flag("served") {
-        served_request().await
+        read_served_request().await
     } else {
         read_request::<M>(matches.get_one::<PathBuf>("file")).await.map(|request| (request, None))
     };
@@ -86,7 +86,7 @@ async fn call<M: Module>(
         Ok(request) => request,
         Err(e) => return (Map::new(), Err(e)),
     };
-    let texts = without_bulk::<M>(&request.args);
+    let texts = remove_bulk::<M>(&request.args);
     secret::register_args(&texts);
     let flags = match flags(&request, matches) {
         Ok(flags) => flags,
@@ -114,7 +114,7 @@ async fn call<M: Module>(
 async fn validate<M: Module>(matches: &ArgMatches) -> (Map<String, Value>, Result<Report<Empty>, Error>) {
     let typed = match read_request::<M>(matches.get_one::<PathBuf>("file")).await {
         Ok(request) => {
-            secret::register_args(&without_bulk::<M>(&request.args));
+            secret::register_args(&remove_bulk::<M>(&request.args));
             check_and_type::<M>(request.args)
         }
         Err(e) => Err(e),

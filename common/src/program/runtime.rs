@@ -27,7 +27,7 @@ fn handled_signals() -> SigSet {
 }
 
 /// Runs the future to its end, unless SIGTERM or SIGINT ends it first. However it fails, the error says what was done.
-pub(super) fn within_runtime<T, F>(start: impl FnOnce(Done) -> F) -> (Map<String, Value>, Result<T, Error>)
+pub(super) fn run_in_runtime<T, F>(start: impl FnOnce(Done) -> F) -> (Map<String, Value>, Result<T, Error>)
 where
     F: Future<Output = (Map<String, Value>, Result<T, Error>)>,
 {

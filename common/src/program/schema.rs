@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::Module;
 use super::intake::choice_names;
-use crate::base::{Common, Diff, ErrorKind, LOCK_TIMEOUT, Reason};
+use crate::base::{Common, Diff, ErrorKind, LOCK_TIMEOUT_SECONDS, Reason};
 
 fn schema_of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
@@ -102,7 +102,7 @@ fn properties(schema: &mut Value) -> Map<String, Value> {
 }
 
 /// The common arguments that a program which needs root takes and does not use: it is about the machine, not about a node.
-const OF_A_NODE: [&str; 5] = ["data_dir", "env_file", "gauss_home", "os_user", "if_building"];
+const NODE_ARGUMENTS: [&str; 5] = ["data_dir", "env_file", "gauss_home", "os_user", "if_building"];
 
 /// The schema of the arguments: the module's own, then the common ones. Without the rules between arguments, which
 /// [`args_schema`] adds for readers.
@@ -112,7 +112,7 @@ pub(super) fn intake_schema<M: Module>() -> Value {
     for (key, mut schema) in properties(&mut schema_of::<Common>()) {
         if let Some(map) = schema.as_object_mut() {
             map.shift_remove("default");
-            if M::NEEDS_ROOT && OF_A_NODE.contains(&&*key) {
+            if M::NEEDS_ROOT && NODE_ARGUMENTS.contains(&&*key) {
                 let unused = "Has no effect here: the program is about the machine, not about a node. Callers may give it to all programs.";
                 map.insert("description".to_owned(), unused.into());
             }
@@ -130,7 +130,7 @@ pub(super) fn intake_schema<M: Module>() -> Value {
 fn show_defaults<M: Module>(schema: &mut Value) {
     let defaults: [(&str, Value); 5] = [
         ("timeout", M::TIMEOUT.into()),
-        ("lock_timeout", LOCK_TIMEOUT.into()),
+        ("lock_timeout", LOCK_TIMEOUT_SECONDS.into()),
         ("if_building", "fail".into()),
         ("check_mode", false.into()),
         ("diff", false.into()),

@@ -92,7 +92,7 @@ fn limit_as_login(root: &Path, name: &CStr, user: &User) {
     for (name, resource, unit) in LIMITS {
         let given = match find_limit(&lines, name) {
             (None, None) => continue,
-            (soft, hard) => [soft, hard].map(|value| value.map(|value| most_of(name, value, unit))),
+            (soft, hard) => [soft, hard].map(|value| value.map(|value| kernel_limit(name, value, unit))),
         };
         let set = getrlimit(resource).and_then(|now| {
             let (soft, hard) = limits_after_login(now, given.into());
@@ -105,7 +105,7 @@ fn limit_as_login(root: &Path, name: &CStr, user: &User) {
 }
 
 /// The value of a limit in the kernel's units. Of open files it has no limit that is none, but `fs.nr_open`.
-fn most_of(name: &str, value: u64, unit: u64) -> u64 {
+fn kernel_limit(name: &str, value: u64, unit: u64) -> u64 {
     if name == OPEN_FILES && value == u64::MAX {
         let most = std::fs::read_to_string("/proc/sys/fs/nr_open");
         return most.ok().and_then(|most| most.trim().parse().ok()).unwrap_or(value);

@@ -17,27 +17,27 @@ use crate::base::{Error, ErrorKind};
 use crate::files::read_tcp;
 
 /// A host that does not take a connection for so long is unreachable.
-const CONNECT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The poll interval while a host is silent.
 const SILENCE_INTERVAL: Duration = Duration::from_millis(250);
-/// A host that says nothing three times so long is gone.
-const ALIVE: Duration = Duration::from_secs(3);
+/// A host that says nothing three times so long is unreachable.
+const ALIVE_INTERVAL: Duration = Duration::from_secs(3);
 /// So long the other side may take to end and to say so.
-const ENDING: Duration = Duration::from_secs(10);
+const END_TIMEOUT: Duration = Duration::from_secs(10);
 /// Should this program be killed, its connection ends after so many seconds without use.
-const IDLE: usize = 30;
+const IDLE_SECONDS: usize = 30;
 /// More than this is no result.
-const MOST_OUTPUT: u64 = 64 << 20;
+const MAX_OUTPUT_BYTES: u64 = 64 << 20;
 /// Of standard error no longer line is taken at once.
 const MAX_LINE_BYTES: u64 = 1 << 20;
 /// More of standard error is not kept.
 const MAX_STDERR_BYTES: usize = 4 << 20;
 /// The exit status that stands for a command which a signal ended; ssh does not say which.
-const SIGNAL: i32 = 128;
+const SIGNAL_STATUS: i32 = 128;
 /// A shell's exit status when there is no such command.
-const NOT_FOUND: i32 = 127;
+const NOT_FOUND_STATUS: i32 = 127;
 /// So much of a text's end is kept for a message.
-const MOST_ENDING: usize = 500;
+const MAX_ENDING_CHARS: usize = 500;
 
 /// An open connection.
 #[derive(Debug)]
@@ -51,13 +51,13 @@ pub(super) struct Link {
 }
 
 /// Commands at once on one connection: sshd allows ten sessions (MaxSessions), some of which may be the user's own.
-const SESSIONS: usize = 6;
+const MAX_SESSIONS: usize = 6;
 
 /// What ssh says of a session that sshd does not open.
 const REFUSED: &str = "Session open refused by peer";
 /// How long a session that is refused is asked for.
 const REFUSED_LIMIT: Duration = Duration::from_secs(3);
-/// How often.
+/// The retry interval of a refused session.
 const REFUSED_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Whether a command's input ends after what is written.
@@ -93,14 +93,14 @@ impl Output {
             return format!("status {}, no output", self.status);
         }
         let text = lines[lines.len().saturating_sub(3)..].join(" / ");
-        let skip = text.chars().count().saturating_sub(MOST_ENDING);
+        let skip = text.chars().count().saturating_sub(MAX_ENDING_CHARS);
         text.chars().skip(skip).collect()
     }
 }
 
 impl Link {
     fn new(session: Session, own: bool, host: &SshHost) -> Self {
-        Self { session, own, host: host.name.clone(), permits: Semaphore::new(SESSIONS) }
+        Self { session, own, host: host.name.clone(), permits: Semaphore::new(MAX_SESSIONS) }
     }
 
     /// Connects, or uses the connection that the user's own ssh keeps open. A host that answers no packet for `silence` is
@@ -116,10 +116,10 @@ impl Link {
         let mut builder = SessionBuilder::default();
         builder
             .known_hosts_check(KnownHosts::Strict)
-            .connect_timeout(CONNECT)
-            .server_alive_interval(ALIVE)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .server_alive_interval(ALIVE_INTERVAL)
             .control_directory(std::env::temp_dir());
-        if let Some(idle) = std::num::NonZeroUsize::new(IDLE) {
+        if let Some(idle) = std::num::NonZeroUsize::new(IDLE_SECONDS) {
             builder.control_persist(ControlPersist::IdleFor(idle));
         }
         if let Some(config) = config {
@@ -145,7 +145,7 @@ impl Link {
         &self.host
     }
 
-    /// Whether the connection still stands; the own one ends `IDLE` seconds after its last use.
+    /// Whether the connection still stands; the own one ends [`IDLE_SECONDS`] after its last use.
     pub async fn is_open(&self) -> bool {
         self.session.check().await.is_ok()
     }
@@ -226,7 +226,7 @@ impl Link {
             }
         });
         let mut output = Output::default();
-        let read = async { tokio::join!(text(stdout), lines(stderr, hear)) };
+        let read = async { tokio::join!(read_text(stdout), read_lines(stderr, hear)) };
         tokio::pin!(read);
         tokio::select! {
             texts = &mut read => {
@@ -236,8 +236,8 @@ impl Link {
             () = &mut stop => {
                 output.stopped = true;
                 writer.abort();
-                let Ok(texts) = tokio::time::timeout(ENDING, read).await else {
-                    output.lost = Some(format!("it did not end within {} s", ENDING.as_secs()));
+                let Ok(texts) = tokio::time::timeout(END_TIMEOUT, read).await else {
+                    output.lost = Some(format!("it did not end within {} s", END_TIMEOUT.as_secs()));
                     return Ok(output);
                 };
                 (output.stdout, output.stderr) = texts;
@@ -245,10 +245,10 @@ impl Link {
         }
         writer.abort();
         match child.wait().await {
-            Ok(status) => output.status = status.code().unwrap_or(SIGNAL),
-            Err(openssh::Error::Remote(_)) => output.status = NOT_FOUND,
+            Ok(status) => output.status = status.code().unwrap_or(SIGNAL_STATUS),
+            Err(openssh::Error::Remote(_)) => output.status = NOT_FOUND_STATUS,
             Err(openssh::Error::RemoteProcessTerminated) if self.session.check().await.is_ok() => {
-                output.status = SIGNAL;
+                output.status = SIGNAL_STATUS;
             }
             // What ssh says of it is the same as for a process that a signal ended.
             Err(openssh::Error::RemoteProcessTerminated) => output.lost = Some("the host is gone".to_owned()),
@@ -259,10 +259,10 @@ impl Link {
 }
 
 /// All that comes; what is no UTF-8 is shown as replacement characters.
-async fn text(source: Option<impl AsyncRead + Unpin>) -> String {
+async fn read_text(source: Option<impl AsyncRead + Unpin>) -> String {
     let mut bytes = Vec::new();
     if let Some(source) = source
-        && let Err(e) = source.take(MOST_OUTPUT).read_to_end(&mut bytes).await
+        && let Err(e) = source.take(MAX_OUTPUT_BYTES).read_to_end(&mut bytes).await
     {
         tracing::debug!("reading from the host: {e}");
     }
@@ -270,7 +270,7 @@ async fn text(source: Option<impl AsyncRead + Unpin>) -> String {
 }
 
 /// All lines that come, but for those that `hear` takes.
-async fn lines(
+async fn read_lines(
     source: Option<impl AsyncRead + Unpin>,
     hear: &mut (dyn FnMut(&str) -> bool + Send),
 ) -> String {

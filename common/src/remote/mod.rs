@@ -23,7 +23,7 @@ pub use program::Program;
 /// The folder of the user there that holds the programs, one folder below it for each content.
 const FOLDER: &str = "~/.cache/opengauss-node";
 /// How long a host may leave unanswered what is sent to it: the first packet is sent three times by then.
-pub const SILENCE: Duration = Duration::from_secs(5);
+pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the host says when it has not the program as we have it.
 const MISSING: &str = "og-program-missing";
 
@@ -39,7 +39,7 @@ const TAKE: &str = r#"umask 077; r=$HOME/.cache/opengauss-node; mkdir -p "$r/$2"
 
 /// A program with its flags and its one line of arguments.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub struct RemoteRequest<'a> {
     /// The program.
     pub program: &'a Program,
     /// Its flags.
@@ -80,7 +80,7 @@ impl Connection {
     /// The program did not come to a result.
     pub async fn call(
         &self,
-        request: Request<'_>,
+        request: RemoteRequest<'_>,
         stop: watch::Receiver<bool>,
         hear: &mut (dyn FnMut(&str) -> bool + Send),
     ) -> Result<Map<String, Value>, Error> {
@@ -94,7 +94,7 @@ impl Connection {
     /// As [`Connection::call`].
     pub async fn call_timed(
         &self,
-        request: Request<'_>,
+        request: RemoteRequest<'_>,
         mut stop: watch::Receiver<bool>,
         hear: &mut (dyn FnMut(&str) -> bool + Send),
     ) -> Result<(Map<String, Value>, Option<(SystemTime, SystemTime)>), Error> {
@@ -104,7 +104,7 @@ impl Connection {
         };
         let fitting = request.program.for_machine(system, machine)?;
         let program = fitting.as_ref().unwrap_or(request.program);
-        let request = Request { program, ..request };
+        let request = RemoteRequest { program, ..request };
         // A program for another machine has another content, and may be there already.
         let mut answer = if fitting.is_some() { self.run(request, &mut stop, hear).await? } else { first };
         if missing_program(&answer).is_some() {
@@ -128,7 +128,7 @@ impl Connection {
 
     async fn run(
         &self,
-        Request { program, flags, arguments, as_root }: Request<'_>,
+        RemoteRequest { program, flags, arguments, as_root }: RemoteRequest<'_>,
         stop: &mut watch::Receiver<bool>,
         hear: &mut (dyn FnMut(&str) -> bool + Send),
     ) -> Result<Output, Error> {
@@ -159,7 +159,7 @@ impl Connection {
 }
 
 /// The object that the program printed; what a login shell printed before it is passed over.
-fn parse_result(request: Request<'_>, output: &Output) -> Result<Map<String, Value>, Error> {
+fn parse_result(request: RemoteRequest<'_>, output: &Output) -> Result<Map<String, Value>, Error> {
     let last = output.stdout.lines().rev().find(|line| !line.trim().is_empty());
     match (last.map(serde_json::from_str), &output.lost) {
         (Some(Ok(Value::Object(object))), _) if object.contains_key("changed") => Ok(object),
@@ -230,8 +230,9 @@ impl Caller {
         host: &SshHost,
         stop: watch::Receiver<bool>,
     ) -> Result<Map<String, Value>, Error> {
-        let connection = Connection::open(host, self.config.as_deref(), SILENCE, stop.clone()).await?;
-        let request = Request {
+        let connection =
+            Connection::open(host, self.config.as_deref(), SILENCE_TIMEOUT, stop.clone()).await?;
+        let request = RemoteRequest {
             program: &self.program,
             flags: &self.flags,
             arguments: &self.arguments,
@@ -295,7 +296,7 @@ mod tests {
                 lost: lost.map(str::to_owned),
                 ..Output::default()
             };
-            let request = Request { program: &program, flags: &[], arguments: "", as_root: false };
+            let request = RemoteRequest { program: &program, flags: &[], arguments: "", as_root: false };
             parse_result(request, &output).map_err(|e| e.kind())
         };
         assert_eq!(kind(None, ""), Err(ErrorKind::Interrupted));
@@ -309,7 +310,7 @@ mod tests {
         let program = Program::from_running("og_x").unwrap();
         let said = |as_root, stderr: &str| {
             let output = Output { stderr: stderr.to_owned(), status: 1, ..Output::default() };
-            let request = Request { program: &program, flags: &[], arguments: "", as_root };
+            let request = RemoteRequest { program: &program, flags: &[], arguments: "", as_root };
             parse_result(request, &output).unwrap_err()
         };
         let error = said(true, "sudo: a password is required\n");

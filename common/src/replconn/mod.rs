@@ -133,7 +133,7 @@ impl fmt::Display for ChannelHost {
 
 /// One end of a channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct End {
+pub struct ChannelEnd {
     /// Address or name.
     pub host: ChannelHost,
     /// Port of the log stream: the port for clients and 1.
@@ -146,7 +146,7 @@ pub struct End {
     pub service_port: Option<u32>,
 }
 
-impl End {
+impl ChannelEnd {
     /// Whether it is the same place: host and port.
     #[must_use]
     pub fn is_same_place(&self, other: &Self) -> bool {
@@ -160,9 +160,9 @@ pub struct ReplicationChannel {
     /// This node's end.
     #[serde(default)]
     #[schemars(!default)]
-    pub local: End,
+    pub local: ChannelEnd,
     /// The other node's end.
-    pub remote: End,
+    pub remote: ChannelEnd,
     /// The other node is a cascade standby.
     #[serde(default)]
     #[schemars(!default)]
@@ -191,9 +191,9 @@ pub struct NumberedChannel {
 
 /// Why the server would not take a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParseError(String);
+pub struct ChannelError(String);
 
-impl fmt::Display for ParseError {
+impl fmt::Display for ChannelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -204,8 +204,8 @@ impl ReplicationChannel {
     ///
     /// # Errors
     /// When the server would refuse the value, and with it the file when it starts.
-    pub fn parse(value: &str) -> Result<Option<Self>, ParseError> {
-        parse::value(value)
+    pub fn parse(value: &str) -> Result<Option<Self>, ChannelError> {
+        parse::parse_value(value)
     }
 }
 

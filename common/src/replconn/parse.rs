@@ -1,6 +1,6 @@
 //! A value as the server takes it apart.
 
-use super::{ChannelHost, End, ParseError, ReplicationChannel};
+use super::{ChannelEnd, ChannelError, ChannelHost, ReplicationChannel};
 
 /// Keys with a meaning of their own here; all others are kept as they are.
 pub(super) const KNOWN: [&str; 10] = [
@@ -26,45 +26,45 @@ const OPTIONAL: [&str; 6] = [
     "iscrossregion",
 ];
 
-pub(super) fn value(value: &str) -> Result<Option<ReplicationChannel>, ParseError> {
+pub(super) fn parse_value(value: &str) -> Result<Option<ReplicationChannel>, ChannelError> {
     if value.bytes().all(|byte| byte == b' ') {
         return Ok(None);
     }
     // strtok: empty parts are none.
     let mut parts = value.split(',').filter(|part| !part.is_empty());
-    let Some(first) = parts.next() else { return Err(ParseError("it holds no channel".into())) };
-    let mut channel = channel(first)?;
+    let Some(first) = parts.next() else { return Err(ChannelError("it holds no channel".into())) };
+    let mut channel = parse_channel(first)?;
     for part in parts {
-        self::channel(part)?;
+        parse_channel(part)?;
         channel.more.push(part.trim_matches(' ').to_owned());
     }
     Ok(Some(channel))
 }
 
-fn channel(text: &str) -> Result<ReplicationChannel, ParseError> {
+fn parse_channel(text: &str) -> Result<ReplicationChannel, ChannelError> {
     Ok(ReplicationChannel {
-        local: end(text, "local")?,
-        remote: end(text, "remote")?,
-        cascade: flag(text, "iscascade"),
-        cross_region: flag(text, "iscrossregion"),
-        extra: extra(text),
+        local: parse_end(text, "local")?,
+        remote: parse_end(text, "remote")?,
+        cascade: parse_flag(text, "iscascade"),
+        cross_region: parse_flag(text, "iscrossregion"),
+        extra: unknown_words(text),
         more: Vec::new(),
     })
 }
 
-fn end(text: &str, side: &str) -> Result<End, ParseError> {
+fn parse_end(text: &str, side: &str) -> Result<ChannelEnd, ChannelError> {
     let key = format!("{side}host");
-    let host = after(text, &key).ok_or_else(|| ParseError(format!("{key} is missing")))?;
+    let host = find_value(text, &key).ok_or_else(|| ChannelError(format!("{key} is missing")))?;
     let port_key = format!("{side}port");
     let length = host.find(' ').unwrap_or(host.len()).min(host.find(&port_key).unwrap_or(host.len()));
     let host = &host[..length];
     if !host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == ':') {
-        return Err(ParseError(format!("{key} does not begin with a letter, a digit or a colon")));
+        return Err(ChannelError(format!("{key} does not begin with a letter, a digit or a colon")));
     }
-    let port = after(text, &port_key).ok_or_else(|| ParseError(format!("{port_key} is missing")))?;
-    let port = number(port).ok_or_else(|| ParseError(format!("{port_key} is not a number")))?;
-    let other = |key: &str| after(text, &format!("{side}{key}")).and_then(number);
-    Ok(End {
+    let port = find_value(text, &port_key).ok_or_else(|| ChannelError(format!("{port_key} is missing")))?;
+    let port = parse_number(port).ok_or_else(|| ChannelError(format!("{port_key} is not a number")))?;
+    let other = |key: &str| find_value(text, &format!("{side}{key}")).and_then(parse_number);
+    Ok(ChannelEnd {
         host: ChannelHost::new(host),
         port,
         heartbeat_port: other("heartbeatport"),
@@ -73,23 +73,23 @@ fn end(text: &str, side: &str) -> Result<End, ParseError> {
 }
 
 /// What follows the first occurrence of `key` and the `=` and blanks behind it.
-fn after<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+fn find_value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     let at = text.find(key)? + key.len();
     Some(text[at..].trim_start_matches([' ', '=']))
 }
 
 /// atoi, which never fails on what begins with a digit.
-fn number(text: &str) -> Option<u32> {
+fn parse_number(text: &str) -> Option<u32> {
     let digits = &text[..text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len())];
     (!digits.is_empty()).then(|| digits.parse().unwrap_or(u32::MAX))
 }
 
-fn flag(text: &str, key: &str) -> bool {
-    after(text, key).is_some_and(|value| value.starts_with("true"))
+fn parse_flag(text: &str, key: &str) -> bool {
+    find_value(text, key).is_some_and(|value| value.starts_with("true"))
 }
 
 /// The words of the text that belong to none of the known keys, `key = value` drawn together.
-fn extra(text: &str) -> Vec<String> {
+fn unknown_words(text: &str) -> Vec<String> {
     let spaced = text.replace('=', " = ");
     let mut words = spaced.split(' ').filter(|word| !word.is_empty()).peekable();
     let mut extra = Vec::new();

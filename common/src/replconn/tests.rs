@@ -120,10 +120,10 @@ fn host() -> impl Strategy<Value = ChannelHost> {
         .prop_map(ChannelHost::new)
 }
 
-fn an_end() -> impl Strategy<Value = End> {
+fn an_end() -> impl Strategy<Value = ChannelEnd> {
     let port = || 1_u32..65_536;
     (host(), port(), proptest::option::of(port()), proptest::option::of(port())).prop_map(
-        |(host, port, heartbeat_port, service_port)| End { host, port, heartbeat_port, service_port },
+        |(host, port, heartbeat_port, service_port)| ChannelEnd { host, port, heartbeat_port, service_port },
     )
 }
 

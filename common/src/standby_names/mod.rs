@@ -51,7 +51,7 @@ pub enum SyncRule {
 
 /// What the names are chosen by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
+pub enum SyncMethod {
     /// Any N of the members.
     Any,
     /// The first N, in the order of the list, of the members that stream.
@@ -60,7 +60,7 @@ pub enum Method {
 
 /// The number to wait for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Number {
+pub enum SyncNumber {
     /// What it was, or the members left if they are fewer.
     #[default]
     Keep,
@@ -72,11 +72,11 @@ pub enum Number {
 
 /// An edit of the value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Edit {
+pub struct StandbyNamesEdit {
     /// The method wanted; `None` keeps it.
-    pub method: Option<Method>,
+    pub method: Option<SyncMethod>,
     /// The number wanted.
-    pub number: Number,
+    pub number: SyncNumber,
     /// Names to be there.
     pub add: Vec<String>,
     /// Names not to be there.
@@ -85,14 +85,14 @@ pub struct Edit {
 
 /// Why a value is none that the server takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParseError {
+pub struct StandbyNamesError {
     /// The character within the value, from 1.
     pub column: usize,
     /// What is wrong.
     pub message: String,
 }
 
-impl fmt::Display for ParseError {
+impl fmt::Display for StandbyNamesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at character {}", self.message, self.column)
     }
@@ -103,7 +103,7 @@ impl StandbyNames {
     ///
     /// # Errors
     /// When the server would refuse it.
-    pub fn parse(value: &str) -> Result<Self, ParseError> {
+    pub fn parse(value: &str) -> Result<Self, StandbyNamesError> {
         parse::parse(value)
     }
 
@@ -151,7 +151,7 @@ impl StandbyNames {
     ///
     /// # Errors
     /// `bad_args` when the edit has no single meaning for a value of several groups, or a name is added and removed.
-    pub fn edit(&self, edit: &Edit) -> Result<Self, Error> {
+    pub fn edit(&self, edit: &StandbyNamesEdit) -> Result<Self, Error> {
         if let Some(name) = edit.add.iter().find(|name| contains(&edit.remove, name)) {
             return Err(Error::bad_args(format!("{name} is to be added and to be removed")));
         }
@@ -170,7 +170,7 @@ impl StandbyNames {
         }
         after.add(edit)?;
         after.groups.retain(|group| !group.members.is_empty());
-        if after.groups.len() > 1 && edit.method == Some(Method::First) {
+        if after.groups.len() > 1 && edit.method == Some(SyncMethod::First) {
             return Err(several_groups_error("the method FIRST cannot be used"));
         }
         for group in &mut after.groups {
@@ -195,7 +195,7 @@ impl StandbyNames {
         after
     }
 
-    fn add(&mut self, edit: &Edit) -> Result<(), Error> {
+    fn add(&mut self, edit: &StandbyNamesEdit) -> Result<(), Error> {
         let mut new: Vec<String> = Vec::new();
         for name in &edit.add {
             if !self.names().any(|known| known.eq_ignore_ascii_case(name)) && !contains(&new, name) {
@@ -231,25 +231,25 @@ impl Group {
     }
 
     /// Applies method and number; a rule that already means what is wanted stays as it is written.
-    fn set_number(&mut self, edit: &Edit) {
+    fn set_number(&mut self, edit: &StandbyNamesEdit) {
         let members = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
         let any = matches!(self.rule, SyncRule::Any(_));
-        let method = edit.method.unwrap_or(if any { Method::Any } else { Method::First });
+        let method = edit.method.unwrap_or(if any { SyncMethod::Any } else { SyncMethod::First });
         let number = match edit.number {
-            Number::Keep => self.count(),
-            Number::Majority => members.div_ceil(2),
-            Number::Exactly(number) => number.max(1),
+            SyncNumber::Keep => self.count(),
+            SyncNumber::Majority => members.div_ceil(2),
+            SyncNumber::Exactly(number) => number.max(1),
         };
         // Any number of standbys may be behind a star.
         let star = self.members.iter().any(|member| member == "*");
         let number = if star { number } else { number.min(members) };
-        if (method == Method::Any) == any && number == self.count() {
+        if (method == SyncMethod::Any) == any && number == self.count() {
             return;
         }
         self.rule = match (method, self.rule) {
-            (Method::Any, _) => SyncRule::Any(number),
-            (Method::First, SyncRule::Count(_)) => SyncRule::Count(number),
-            (Method::First, _) => SyncRule::First(number),
+            (SyncMethod::Any, _) => SyncRule::Any(number),
+            (SyncMethod::First, SyncRule::Count(_)) => SyncRule::Count(number),
+            (SyncMethod::First, _) => SyncRule::First(number),
         };
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Group, ParseError, StandbyNames, SyncRule};
+use super::{Group, StandbyNames, StandbyNamesError, SyncRule};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
@@ -20,7 +20,7 @@ struct Parser {
     end: usize,
 }
 
-pub(super) fn parse(value: &str) -> Result<StandbyNames, ParseError> {
+pub(super) fn parse(value: &str) -> Result<StandbyNames, StandbyNamesError> {
     if value.is_empty() {
         return Ok(StandbyNames::default());
     }
@@ -58,7 +58,7 @@ fn keyword(word: &str) -> Option<Token> {
 }
 
 /// What the server refuses though the grammar allows it.
-fn check(groups: &[Group]) -> Result<(), ParseError> {
+fn check(groups: &[Group]) -> Result<(), StandbyNamesError> {
     /// `SYNC_REP_MAX_GROUPS`.
     const MAX_GROUPS: usize = 256;
     let combined = groups.len() > 1;
@@ -90,7 +90,7 @@ fn check(groups: &[Group]) -> Result<(), ParseError> {
 }
 
 impl Parser {
-    fn group(&mut self) -> Result<Group, ParseError> {
+    fn group(&mut self) -> Result<Group, StandbyNamesError> {
         let number_first = matches!(
             self.tokens.get(self.at..self.at + 2),
             Some([(_, Token::Number(_)), (_, Token::Sign('('))])
@@ -113,7 +113,7 @@ impl Parser {
         Ok(Group { rule, members })
     }
 
-    fn list(&mut self) -> Result<Vec<String>, ParseError> {
+    fn list(&mut self) -> Result<Vec<String>, StandbyNamesError> {
         let mut names = Vec::new();
         loop {
             match self.peek() {
@@ -128,14 +128,14 @@ impl Parser {
         }
     }
 
-    fn number(&mut self) -> Result<u32, ParseError> {
+    fn number(&mut self) -> Result<u32, StandbyNamesError> {
         let Some(Token::Number(digits)) = self.peek() else { return Err(self.unexpected_error()) };
         let number = digits.parse::<u32>().map_err(|_| error(self.column(), "the number is too great"))?;
         self.at += 1;
         Ok(number)
     }
 
-    fn expect_sign(&mut self, sign: char) -> Result<(), ParseError> {
+    fn expect_sign(&mut self, sign: char) -> Result<(), StandbyNamesError> {
         if self.peek() != Some(&Token::Sign(sign)) {
             return Err(self.unexpected_error());
         }
@@ -151,7 +151,7 @@ impl Parser {
         self.tokens.get(self.at).map_or(self.end, |(column, _)| *column)
     }
 
-    fn unexpected_error(&self) -> ParseError {
+    fn unexpected_error(&self) -> StandbyNamesError {
         let what = match self.peek() {
             None => "something is missing".to_owned(),
             Some(Token::Any) => "ANY is not expected".to_owned(),
@@ -163,7 +163,7 @@ impl Parser {
     }
 }
 
-fn scan(value: &str) -> Result<Vec<(usize, Token)>, ParseError> {
+fn scan(value: &str) -> Result<Vec<(usize, Token)>, StandbyNamesError> {
     let letters: Vec<char> = value.chars().collect();
     let run = |from: usize, belongs: fn(char) -> bool| -> String {
         letters[from..].iter().copied().take_while(|&c| belongs(c)).collect()
@@ -207,7 +207,7 @@ fn scan(value: &str) -> Result<Vec<(usize, Token)>, ParseError> {
     Ok(tokens)
 }
 
-fn scan_quoted(letters: &[char], start: usize) -> Result<(String, usize), ParseError> {
+fn scan_quoted(letters: &[char], start: usize) -> Result<(String, usize), StandbyNamesError> {
     let mut name = String::new();
     let mut at = start + 1;
     while let Some(&letter) = letters.get(at) {
@@ -231,6 +231,6 @@ fn is_inside(letter: char) -> bool {
     is_start(letter) || letter.is_ascii_digit() || matches!(letter, '-' | '.' | '/' | '$')
 }
 
-fn error(column: usize, message: &str) -> ParseError {
-    ParseError { column, message: message.to_owned() }
+fn error(column: usize, message: &str) -> StandbyNamesError {
+    StandbyNamesError { column, message: message.to_owned() }
 }

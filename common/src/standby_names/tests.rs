@@ -14,15 +14,24 @@ fn words(names: &[&str]) -> Vec<String> {
 }
 
 fn remove(value: &str, names: &[&str]) -> String {
-    parse(value).edit(&Edit { remove: words(names), ..Edit::default() }).unwrap().to_string()
+    parse(value)
+        .edit(&StandbyNamesEdit { remove: words(names), ..StandbyNamesEdit::default() })
+        .unwrap()
+        .to_string()
 }
 
 fn add(value: &str, names: &[&str]) -> String {
-    parse(value).edit(&Edit { add: words(names), ..Edit::default() }).unwrap().to_string()
+    parse(value)
+        .edit(&StandbyNamesEdit { add: words(names), ..StandbyNamesEdit::default() })
+        .unwrap()
+        .to_string()
 }
 
-fn with(value: &str, method: Option<Method>, number: Number) -> String {
-    parse(value).edit(&Edit { method, number, ..Edit::default() }).unwrap().to_string()
+fn with(value: &str, method: Option<SyncMethod>, number: SyncNumber) -> String {
+    parse(value)
+        .edit(&StandbyNamesEdit { method, number, ..StandbyNamesEdit::default() })
+        .unwrap()
+        .to_string()
 }
 
 #[derive(Deserialize)]
@@ -67,7 +76,7 @@ fn the_key_words_are_taken_in_any_case() {
     assert_eq!(parse("any 1(a), Any 1(b)").to_string(), "ANY 1(a),ANY 1(b)");
     // What only begins like one is a name.
     assert_eq!(parse("anyone,first_one").to_string(), "anyone,first_one");
-    assert_eq!(with("any 1(a,b,c)", Some(Method::First), Number::Exactly(2)), "FIRST 2(a,b,c)");
+    assert_eq!(with("any 1(a,b,c)", Some(SyncMethod::First), SyncNumber::Exactly(2)), "FIRST 2(a,b,c)");
 }
 
 #[test]
@@ -137,19 +146,35 @@ fn adding() {
     assert_eq!(add("*", &["a"]), "*");
     assert_eq!(add("a", &["b", "B", "a"]), "a,b");
     assert_eq!(add("FIRST 1(a)", &["b c"]), "FIRST 1(a,\"b c\")");
-    assert!(parse("ANY 1(a),ANY 1(b)").edit(&Edit { add: words(&["c"]), ..Edit::default() }).is_err());
+    assert!(
+        parse("ANY 1(a),ANY 1(b)")
+            .edit(&StandbyNamesEdit { add: words(&["c"]), ..StandbyNamesEdit::default() })
+            .is_err()
+    );
     // Those already there need no place.
     assert_eq!(add("ANY 1(a),ANY 1(b)", &["b"]), "ANY 1(a),ANY 1(b)");
-    let edit = Edit { method: Some(Method::Any), add: words(&["a", "b"]), ..Edit::default() };
+    let edit = StandbyNamesEdit {
+        method: Some(SyncMethod::Any),
+        add: words(&["a", "b"]),
+        ..StandbyNamesEdit::default()
+    };
     assert_eq!(parse("*").edit(&edit).unwrap().to_string(), "ANY 1(a,b)");
-    assert!(parse("").edit(&Edit { add: words(&["a"]), remove: words(&["A"]), ..Edit::default() }).is_err());
-    assert!(parse("").edit(&Edit { add: words(&["*"]), ..Edit::default() }).is_err());
+    assert!(
+        parse("")
+            .edit(&StandbyNamesEdit {
+                add: words(&["a"]),
+                remove: words(&["A"]),
+                ..StandbyNamesEdit::default()
+            })
+            .is_err()
+    );
+    assert!(parse("").edit(&StandbyNamesEdit { add: words(&["*"]), ..StandbyNamesEdit::default() }).is_err());
 }
 
 #[test]
 fn new_members_take_the_places_of_all_old_ones() {
     let replace = |value: &str, remove: &[&str], add: &[&str]| {
-        let edit = Edit { remove: words(remove), add: words(add), ..Edit::default() };
+        let edit = StandbyNamesEdit { remove: words(remove), add: words(add), ..StandbyNamesEdit::default() };
         parse(value).edit(&edit).map(|after| after.to_string())
     };
     for (before, after) in [
@@ -169,14 +194,14 @@ fn new_members_take_the_places_of_all_old_ones() {
 
 #[test]
 fn method_and_number() {
-    use Method::{Any, First};
-    assert_eq!(with("a,b,c", Some(Any), Number::Keep), "ANY 1(a,b,c)");
-    assert_eq!(with("a,b,c", Some(First), Number::Keep), "a,b,c");
-    assert_eq!(with("a,b,c", None, Number::Exactly(2)), "FIRST 2(a,b,c)");
-    assert_eq!(with("2(a,b,c)", None, Number::Exactly(3)), "3(a,b,c)");
-    assert_eq!(with("ANY 1(a,b,c)", Some(First), Number::Exactly(9)), "FIRST 3(a,b,c)");
-    assert_eq!(with("*", Some(Any), Number::Exactly(2)), "ANY 2(*)");
-    let majority = |value| with(value, Some(Any), Number::Majority);
+    use SyncMethod::{Any, First};
+    assert_eq!(with("a,b,c", Some(Any), SyncNumber::Keep), "ANY 1(a,b,c)");
+    assert_eq!(with("a,b,c", Some(First), SyncNumber::Keep), "a,b,c");
+    assert_eq!(with("a,b,c", None, SyncNumber::Exactly(2)), "FIRST 2(a,b,c)");
+    assert_eq!(with("2(a,b,c)", None, SyncNumber::Exactly(3)), "3(a,b,c)");
+    assert_eq!(with("ANY 1(a,b,c)", Some(First), SyncNumber::Exactly(9)), "FIRST 3(a,b,c)");
+    assert_eq!(with("*", Some(Any), SyncNumber::Exactly(2)), "ANY 2(*)");
+    let majority = |value| with(value, Some(Any), SyncNumber::Majority);
     assert_eq!(majority("a"), "ANY 1(a)");
     assert_eq!(majority("a,b"), "ANY 1(a,b)");
     assert_eq!(majority("a,b,c"), "ANY 2(a,b,c)");
@@ -203,13 +228,16 @@ fn value() -> impl Strategy<Value = String> {
     ]
 }
 
-fn edit() -> impl Strategy<Value = Edit> {
+fn edit() -> impl Strategy<Value = StandbyNamesEdit> {
     let name = || proptest::sample::select(vec!["a", "B", "c", "new", "x y", "dn_6001", "dn_60"]);
     let names = move || proptest::collection::vec(name().prop_map(str::to_owned), 0..4);
-    let method = prop_oneof![Just(None), Just(Some(Method::Any)), Just(Some(Method::First))];
-    let number =
-        prop_oneof![Just(Number::Keep), Just(Number::Majority), (1_u32..6).prop_map(Number::Exactly)];
-    (method, number, names(), names()).prop_map(|(method, number, add, remove)| Edit {
+    let method = prop_oneof![Just(None), Just(Some(SyncMethod::Any)), Just(Some(SyncMethod::First))];
+    let number = prop_oneof![
+        Just(SyncNumber::Keep),
+        Just(SyncNumber::Majority),
+        (1_u32..6).prop_map(SyncNumber::Exactly)
+    ];
+    (method, number, names(), names()).prop_map(|(method, number, add, remove)| StandbyNamesEdit {
         method,
         number,
         add,

@@ -19,7 +19,7 @@ pub async fn set_node_name(call: &Call, node: &ServerNode, name: &str) -> Result
 }
 
 async fn write(call: &Call, node: &ServerNode, name: &str, actions: &[String]) -> Result<(), Error> {
-    let file = ConfigFile::conf(node, EditPolicy { reload: false, guard: Guard::HeldByCaller });
+    let file = ConfigFile::new_conf(node, EditPolicy { reload: false, guard: Guard::HeldByCaller });
     let plan = async |text: Option<Vec<u8>>| {
         let old = text.unwrap_or_default();
         let mut conf: ConfFile = file.parse(&old)?;

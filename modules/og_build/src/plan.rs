@@ -119,7 +119,7 @@ pub fn plan(present: &Present, args: &Args) -> Result<Option<Plan>, Error> {
 /// Whether the node needs no build: it streams, and sees the tablespaces that it has.
 #[must_use]
 pub fn needs_nothing(present: &Present, args: &Args) -> bool {
-    let blind = present.tablespaces.as_ref().is_some_and(Tablespaces::are_hidden);
+    let blind = present.tablespaces.as_ref().is_some_and(Tablespaces::has_hidden_content);
     is_well(&present.node, args) && !blind
 }
 
@@ -250,7 +250,7 @@ pub fn choose_source(peers: &[ChannelPeer]) -> Result<(&ChannelPeer, Option<u64>
     of(&[Role::Primary]).or_else(|| of(&[Role::Normal, Role::Unknown])).ok_or_else(|| {
         let error = Error::refused(format!(
             "no primary can be reached through this node's replication channels: {}",
-            peer::words(peers)
+            peer::describe_peers(peers)
         ));
         let full = peers
             .iter()

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, path::PathBuf};
 
-use og_common::standby_names::{Method, Number};
+use og_common::standby_names::{SyncMethod, SyncNumber};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -97,11 +97,11 @@ pub enum MethodWish {
     Keep,
 }
 
-impl From<MethodWish> for Option<Method> {
+impl From<MethodWish> for Option<SyncMethod> {
     fn from(wish: MethodWish) -> Self {
         match wish {
-            MethodWish::Any => Some(Method::Any),
-            MethodWish::First => Some(Method::First),
+            MethodWish::Any => Some(SyncMethod::Any),
+            MethodWish::First => Some(SyncMethod::First),
             MethodWish::Keep => None,
         }
     }
@@ -158,7 +158,7 @@ impl JsonSchema for NumberWish {
     }
 }
 
-impl From<NumberWish> for Number {
+impl From<NumberWish> for SyncNumber {
     fn from(wish: NumberWish) -> Self {
         match wish {
             NumberWish::Exactly(number) => Self::Exactly(number),

@@ -6,8 +6,8 @@ use og_common::{
     conf::{ConfFile, is_on},
     gauss::{
         Role, ServerNode, Version,
-        control::{LIMITS, More},
-        version::CHANNELS,
+        control::{ControlDetails, LIMITS},
+        version::DEFAULT_MAX_CHANNELS,
     },
     protocol::{Call, Error},
     standby_names::StandbyNames,
@@ -90,8 +90,8 @@ pub async fn check_release(call: &Call, node: &ServerNode, plan: &Plan, force: b
             .hint("use one group; force: true overrides"));
         }
         let channel = lower.strip_prefix("replconninfo").and_then(|number| number.parse::<usize>().ok());
-        if let Some(number) = channel.filter(|number| *number > CHANNELS) {
-            let most = node.version(call).await.map_or(CHANNELS, Version::max_channels);
+        if let Some(number) = channel.filter(|number| *number > DEFAULT_MAX_CHANNELS) {
+            let most = node.version(call).await.map_or(DEFAULT_MAX_CHANNELS, Version::max_channels);
             if number > most {
                 return Err(Error::bad_args(format!(
                     "there is no {name}; a server has replconninfo1 to {most}"
@@ -115,7 +115,7 @@ enum Limit {
 fn find_limits(
     changed: &[&str],
     role: Role,
-    primary: Option<&More>,
+    primary: Option<&ControlDetails>,
     old: &ConfFile,
     new: &ConfFile,
 ) -> Vec<Limit> {
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     fn find_limits_of(role: Role, old: &str, new: &str) -> Vec<Limit> {
-        let primary = More {
+        let primary = ControlDetails {
             max_connections: 250,
             max_prepared_transactions: 200,
             max_locks_per_transaction: 256,

@@ -86,7 +86,7 @@ impl Module for Guc {
             reload: args.reload == ReloadPolicy::Auto,
             guard: Guard::AtRest { force: args.force },
         };
-        let file = ConfigFile::conf(&node, policy);
+        let file = ConfigFile::new_conf(&node, policy);
         if args.state == State::Restored {
             return restore::restore(call, &node, &file, &args).await;
         }
@@ -179,7 +179,7 @@ async fn report_unchanged(
         }
     }
     (output.before, output.after) = (mask_values(plan.before), mask_values(plan.after));
-    if !transaction.owes_reload(call) {
+    if !transaction.has_deferred_reload(call) {
         return Ok(Report::unchanged("nothing to change", output).with_warnings(warnings));
     }
     let mut actions = vec!["reload the server, which an interrupted call left undone".to_owned()];

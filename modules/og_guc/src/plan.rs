@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use og_common::{
     conf::{ConfFile, Setting, check_name},
-    gauss::version::MOST_CHANNELS,
+    gauss::version::LARGEST_MAX_CHANNELS,
     protocol::{Error, secret},
     replconn::ReplicationChannel,
-    standby_names::{Edit, Number, SET_WHOLE, StandbyNames},
+    standby_names::{SET_WHOLE, StandbyNames, StandbyNamesEdit, SyncNumber},
 };
 use serde_json::Value;
 
@@ -129,7 +129,7 @@ fn check_value(name: &str, value: &str) -> Result<(), Error> {
     }
     if let Some(number) = name.strip_prefix("replconninfo") {
         // How many this server has depends on its release; one with more than this does not exist.
-        let plain = |n: &usize| (1..=MOST_CHANNELS).contains(n) && n.to_string() == number;
+        let plain = |n: &usize| (1..=LARGEST_MAX_CHANNELS).contains(n) && n.to_string() == number;
         if !number.parse::<usize>().is_ok_and(|n| plain(&n)) {
             return Err(Error::bad_args(format!("there is no {name}; a server has replconninfo1 to 8")));
         }
@@ -264,14 +264,14 @@ fn edit_standbys(
         Error::corrupt(format!("line {line}: {STANDBY_NAMES} = {old:?} cannot be understood: {e}"))
             .hint(SET_WHOLE)
     })?;
-    let edit = Edit {
+    let edit = StandbyNamesEdit {
         method: standbys.method.into(),
         number: standbys.num.into(),
         add: standbys.add.clone(),
         remove: standbys.remove.clone(),
     };
     let after = present.edit(&edit).map_err(|e| e.with_path("/synchronous_standbys"))?;
-    if let Number::Exactly(number) = edit.number {
+    if let SyncNumber::Exactly(number) = edit.number {
         for group in after.groups.iter().filter(|group| group.count() < number) {
             let most = group.count();
             let of = if after.groups.len() > 1 {

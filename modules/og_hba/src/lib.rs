@@ -81,7 +81,7 @@ impl Module for Hba {
         }
         let plan = &seen.plan;
         if plan.is_empty() {
-            if transaction.owes_reload(call) {
+            if transaction.has_deferred_reload(call) {
                 report.changed = true;
                 report.msg.push_str("; the server has yet to read it");
                 if call.check {
@@ -152,7 +152,7 @@ impl Target {
     /// The file as one that is changed.
     fn config_file(&self, reload: ReloadPolicy, force: bool) -> ConfigFile<'_> {
         let policy = EditPolicy { reload: reload == ReloadPolicy::Auto, guard: Guard::AtRest { force } };
-        ConfigFile::hba(self.path.clone(), self.node.as_ref(), policy)
+        ConfigFile::new_hba(self.path.clone(), self.node.as_ref(), policy)
     }
 
     fn read(&self) -> Result<Vec<u8>, Error> {

@@ -256,8 +256,8 @@ async fn start<S: AsRef<std::ffi::OsStr>>(
         .args(words)
         .env("PATH", FOLDERS.join(":"))
         .with_limit(Some(COMMAND_LIMIT))
-        .in_english();
-    lock.lock.inherited(program.run()).await
+        .with_english_messages();
+    lock.lock.run_with_inherited_lock(program.run()).await
 }
 
 fn has_succeeded(outcome: &Outcome) -> bool {

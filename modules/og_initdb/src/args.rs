@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use og_common::gauss::initdb::Compatibility;
-pub use og_common::gauss::initdb::{Content, Directory, Listed, Obstacle, ObstacleKind};
+pub use og_common::gauss::initdb::{Content, Directory, Listed, ObstacleKind, RemovalObstacle};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -114,7 +114,7 @@ pub struct Output {
     /// What `state: absent` takes away; empty with `state: present`.
     pub listing: Vec<Listed>,
     /// What stands in the way of that; empty with `state: present`.
-    pub obstacles: Vec<Obstacle>,
+    pub obstacles: Vec<RemovalObstacle>,
     /// Where the data directory went.
     pub moved_to: Option<PathBuf>,
     /// With `state: query`: why `password_file` gives no password; null where it does, and where none is named.

@@ -259,7 +259,7 @@ async fn initialise(
         compatibility: args.compatibility,
         password,
     };
-    let outcome = lock.inherited(node.initdb(call, &new)).await?;
+    let outcome = lock.run_with_inherited_lock(node.initdb(call, &new)).await?;
     let is_made = data_dir.join("PG_VERSION").exists() && node.system_id().is_some_and(|id| id != 0);
     if outcome.rc == 0 && is_made {
         let made = node.system_id().map(|id| id.to_string());

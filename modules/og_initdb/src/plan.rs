@@ -6,7 +6,7 @@ use og_common::clock;
 use og_common::gauss::initdb::check_node_name;
 use og_common::protocol::Error;
 
-use crate::args::{Args, Content, Mode, Obstacle, State};
+use crate::args::{Args, Content, Mode, RemovalObstacle, State};
 use crate::present::{Present, deleted_prefix, entries};
 
 /// What is to be done.
@@ -116,7 +116,7 @@ fn plan_absent(present: &Present, args: &Args, now: u64) -> Result<Plan, Error> 
 fn refusal(present: &Present) -> Error {
     let details: Vec<&str> = present.obstacles.iter().map(|obstacle| obstacle.detail.as_str()).collect();
     let mut fixes: Vec<&str> = Vec::new();
-    for Obstacle { fix, .. } in &present.obstacles {
+    for RemovalObstacle { fix, .. } in &present.obstacles {
         if !fixes.contains(&fix.as_str()) {
             fixes.push(fix);
         }

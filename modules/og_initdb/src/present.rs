@@ -13,7 +13,7 @@ use og_common::replconn;
 use procfs_core::FromRead;
 use procfs_core::process::MountInfos;
 
-use crate::args::{Content, Directory, Listed, Obstacle, ObstacleKind, PeerFacts};
+use crate::args::{Content, Directory, Listed, ObstacleKind, PeerFacts, RemovalObstacle};
 use crate::mark::{Mark, is_writable, mark_path};
 
 /// A data directory has this.
@@ -56,7 +56,7 @@ pub struct Present {
     /// What belongs to the node, where it was looked at.
     pub listing: Vec<Listed>,
     /// What speaks against its removal, where it was looked at.
-    pub obstacles: Vec<Obstacle>,
+    pub obstacles: Vec<RemovalObstacle>,
 }
 
 /// The name under which a data directory is deleted, with a number behind it.
@@ -159,11 +159,11 @@ impl Present {
     }
 }
 
-fn obstacle(kind: ObstacleKind, detail: String, fix: &str) -> Obstacle {
-    Obstacle { kind, detail, fix: fix.to_owned() }
+fn obstacle(kind: ObstacleKind, detail: String, fix: &str) -> RemovalObstacle {
+    RemovalObstacle { kind, detail, fix: fix.to_owned() }
 }
 
-fn obstacles(path: &Path, found: &Found, peers: &[PeerFacts]) -> Vec<Obstacle> {
+fn obstacles(path: &Path, found: &Found, peers: &[PeerFacts]) -> Vec<RemovalObstacle> {
     let node = ServerNode::new(path);
     let shown = path.display();
     let mut out = Vec::new();
@@ -229,7 +229,7 @@ fn obstacles(path: &Path, found: &Found, peers: &[PeerFacts]) -> Vec<Obstacle> {
 }
 
 /// The mount points at the folder and below it, whose content would go with it.
-pub fn mounts_in(path: &Path) -> Vec<Obstacle> {
+pub fn mounts_in(path: &Path) -> Vec<RemovalObstacle> {
     match mount_points(path) {
         Ok(mounts) => mounts
             .into_iter()
@@ -250,7 +250,7 @@ pub fn mounts_in(path: &Path) -> Vec<Obstacle> {
 }
 
 /// Returns the data directory around the folder, which may not be there yet, as an obstacle.
-pub fn enclosing_directory_obstacle(path: &Path) -> Option<Obstacle> {
+pub fn enclosing_directory_obstacle(path: &Path) -> Option<RemovalObstacle> {
     let there = path.ancestors().find_map(|above| std::fs::canonicalize(above).ok());
     let mut above = path.ancestors().skip(1).chain(there.iter().flat_map(|there| there.ancestors()));
     let own = std::fs::canonicalize(path).ok();

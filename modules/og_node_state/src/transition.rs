@@ -135,7 +135,7 @@ pub fn judge<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
     }
     check_holds_most(change)?;
     // A single server may have been a primary that lost its channels; a standby that starts may call itself one for a moment.
-    let is_silent = |peer: &&ChannelPeer| !peer.tells_its_role() || peer.is_single();
+    let is_silent = |peer: &&ChannelPeer| !peer.has_told_role() || peer.is_single();
     let silent = change.peers.iter().find(is_silent).filter(|_| change.unattended);
     silent.map_or(Ok(()), |peer| Err(Refusal::PeersSilent(peer)))
 }
@@ -145,7 +145,9 @@ fn check_primary_is_dead<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
     let why = match unclear {
         Some(peer) => peer.words(),
         None if change.receives => "this standby still receives from it".to_owned(),
-        None if change.peers.is_empty() => format!("it cannot be asked, for {}", peer::words(change.peers)),
+        None if change.peers.is_empty() => {
+            format!("it cannot be asked, for {}", peer::describe_peers(change.peers))
+        }
         None => return Ok(()),
     };
     Err(Refusal::PrimaryMayBeAlive(why))
@@ -233,7 +235,7 @@ impl Refusal<'_> {
         let over = change.by == By::Failover || change.by == By::Switchover;
         let (detail, hint) = match self {
             Self::SecondPrimary(_) if change.by == By::Switchover => (
-                format!("{what} while there are two primaries: {}", peer::words(change.peers)),
+                format!("{what} while there are two primaries: {}", peer::describe_peers(change.peers)),
                 "find out which one holds what must not be lost, and stop the other".to_owned(),
             ),
             Self::SecondPrimary(peer) if change.by == By::Failover => (
@@ -293,7 +295,7 @@ impl Refusal<'_> {
                 format!(
                     "this is the {}, and no other primary is to be seen: {}",
                     change.is,
-                    peer::words(change.peers)
+                    peer::describe_peers(change.peers)
                 ),
                 "make another node primary first (state: primary there), which turns this one into a standby; force overrides"
                     .to_owned(),
@@ -301,7 +303,7 @@ impl Refusal<'_> {
             Self::NotStreaming => (
                 format!(
                     "the standby does not stream ({node}), so it cannot take over; {}",
-                    peer::words(change.peers)
+                    peer::describe_peers(change.peers)
                 ),
                 "repair it first (og_build), or, when the primary is lost, use transition: failover".to_owned(),
             ),

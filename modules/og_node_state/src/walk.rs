@@ -186,7 +186,7 @@ fn no_call_makes_a_second_primary_or_loses_rows_or_the_only_primary() {
                         let stays = node.running && (led || node.role == Role::Unknown);
                         let judged = hands_over == 0 && (present.log.lsn.is_some() || !stays);
                         assert!(!judged || more.is_none(), "it holds less: {}", what());
-                        let all_tell = peers.iter().all(|peer| peer.tells_its_role() && !peer.is_single());
+                        let all_tell = peers.iter().all(|peer| peer.has_told_role() && !peer.is_single());
                         assert!(
                             !args.unattended || all_tell,
                             "an unattended start beside a peer that does not tell its role: {}",

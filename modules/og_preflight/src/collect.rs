@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use og_common::gauss::peer;
-use og_common::gauss::{Content, Security, ServerNode};
+use og_common::gauss::{NodeContent, Security, ServerNode};
 use og_common::protocol::{Call, Error};
 
 use crate::args::{Args, Purpose, Target};
@@ -39,7 +39,7 @@ pub(crate) async fn collect(call: &Call, args: &Args) -> Result<Facts, Error> {
     network::read_channels(&mut facts, &channels);
     network::read_hosts(&mut facts, &root);
 
-    let walks = has_copied_data(args.purpose) && facts.identity.content == Content::Database;
+    let walks = has_copied_data(args.purpose) && facts.identity.content == NodeContent::Database;
     let sizes = async {
         let dir = node.data_dir.clone();
         if walks { Some(network::run_detached(SIZES_LIMIT, move || disk::sizes(&dir)).await) } else { None }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use og_common::{
     protocol::Error,
-    replconn::{ChannelHost, End, NumberedChannel},
+    replconn::{ChannelEnd, ChannelHost, NumberedChannel},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -177,7 +177,7 @@ impl Place {
 
     /// Whether this is the place of that end; an open port is any.
     #[must_use]
-    pub fn is_at_end(&self, end: &End) -> bool {
+    pub fn is_at_end(&self, end: &ChannelEnd) -> bool {
         self.host == end.host && self.port.is_none_or(|port| port == end.port)
     }
 }

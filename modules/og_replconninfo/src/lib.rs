@@ -65,7 +65,7 @@ impl Module for ReplConnInfo {
         };
         if args.state == State::Query {
             let node = ServerNode::from_call(call)?;
-            let file = ConfigFile::conf(&node, policy);
+            let file = ConfigFile::new_conf(&node, policy);
             let mut report = query(call, &node, &file.parse(&file.read()?)?).await;
             report.output.local = args.local.as_ref().map(resolve_local_host).transpose()?;
             return Ok(report);
@@ -75,7 +75,7 @@ impl Module for ReplConnInfo {
         if let Some(local) = wanted.local() {
             check_local_host(&local.host)?;
         }
-        let file = ConfigFile::conf(&node, policy);
+        let file = ConfigFile::new_conf(&node, policy);
         let plan = async |text: Option<Vec<u8>>| {
             let text = text.unwrap_or_default();
             let conf = file.parse(&text)?;
@@ -205,7 +205,7 @@ async fn report_unchanged(
 ) -> Result<Report<Output>, Error> {
     let mut output = Output { channels: plan.channels, ..Output::default() };
     let mut warnings = plan.warnings;
-    if !transaction.owes_reload(call) {
+    if !transaction.has_deferred_reload(call) {
         return Ok(Report::unchanged("nothing to change", output).with_warnings(warnings));
     }
     let mut actions = vec!["reload the server, which an interrupted call left undone".to_owned()];

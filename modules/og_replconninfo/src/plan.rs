@@ -4,10 +4,10 @@ use og_common::{
     conf::{ConfFile, is_on},
     gauss::{
         Version,
-        version::{CHANNELS, MOST_CHANNELS},
+        version::{DEFAULT_MAX_CHANNELS, LARGEST_MAX_CHANNELS},
     },
     protocol::Error,
-    replconn::{End, NumberedChannel, ReplicationChannel},
+    replconn::{ChannelEnd, NumberedChannel, ReplicationChannel},
 };
 
 use crate::args::{Args, Place, State};
@@ -78,8 +78,8 @@ impl Wanted {
                 Error::bad_args("local is needed: this node's end of the channels").with_path("/local")
             );
         }
-        if args.state != State::Absent && peers.len() > MOST_CHANNELS {
-            return Err(too_many_error(peers.len(), MOST_CHANNELS));
+        if args.state != State::Absent && peers.len() > LARGEST_MAX_CHANNELS {
+            return Err(too_many_error(peers.len(), LARGEST_MAX_CHANNELS));
         }
         Ok(Self { state: args.state, local, peers })
     }
@@ -99,7 +99,7 @@ impl Wanted {
 /// How many channels a server has; of an unknown release as many as all have.
 #[must_use]
 pub fn max_channels(release: Option<&Version>) -> usize {
-    release.map_or(CHANNELS, Version::max_channels)
+    release.map_or(DEFAULT_MAX_CHANNELS, Version::max_channels)
 }
 
 /// What the first `most` parameters hold.
@@ -155,7 +155,7 @@ pub fn number_channels(slots: &[ChannelParameter]) -> Vec<NumberedChannel> {
 /// Whether the plan may be another one for some release than for an unknown one.
 #[must_use]
 pub fn needs_release(file: &ConfFile, wanted: &Wanted) -> bool {
-    let slots = read_channels(file, CHANNELS);
+    let slots = read_channels(file, DEFAULT_MAX_CHANNELS);
     let moves = wanted.state == State::Absent && {
         let goes = slots.iter().position(|slot| wanted.is_unwanted(slot));
         goes.is_some_and(|at| {
@@ -168,7 +168,7 @@ pub fn needs_release(file: &ConfFile, wanted: &Wanted) -> bool {
         State::Present => used + wanted.peers.len(),
         State::Absent | State::Query => 0,
     };
-    moves || wants > CHANNELS || !unknown_channels(file, CHANNELS).is_empty()
+    moves || wants > DEFAULT_MAX_CHANNELS || !unknown_channels(file, DEFAULT_MAX_CHANNELS).is_empty()
 }
 
 /// What has to change, on a server of this release.
@@ -324,8 +324,8 @@ fn plan_channel(present: &[ChannelParameter], wanted: &Wanted, index: usize) -> 
     }
 }
 
-fn plan_end(wish: &Place, old: Option<&End>) -> End {
-    End {
+fn plan_end(wish: &Place, old: Option<&ChannelEnd>) -> ChannelEnd {
+    ChannelEnd {
         host: wish.host.clone(),
         port: wish.port.or(old.map(|old| old.port)).unwrap_or_default(),
         heartbeat_port: wish.heartbeat_port.or(old.and_then(|old| old.heartbeat_port)),

@@ -126,7 +126,11 @@ impl Module for StaticConf {
 /// The environment of openGauss, when something of the call depends on it.
 async fn environment(call: &Call, args: &Args) -> Result<Environment, Error> {
     let new_xml = args.write_xml.as_deref().is_some_and(|p| !p.exists());
-    if args.path.is_none() || new_xml { Environment::learn(call).await } else { Ok(Environment::default()) }
+    if args.path.is_none() || new_xml {
+        Environment::from_call(call).await
+    } else {
+        Ok(Environment::default())
+    }
 }
 
 /// The static config's path, when it is given or GAUSSHOME is known.
@@ -220,7 +224,7 @@ async fn unknown_params(call: &Call, files: &[&Found]) -> Result<Vec<String>, Er
     if found.is_empty() {
         return Ok(Vec::new());
     }
-    let release = match Environment::learn(call).await {
+    let release = match Environment::from_call(call).await {
         Ok(env) => env.version(call).await,
         Err(_) => None,
     };

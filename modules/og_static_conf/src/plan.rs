@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use og_common::cluster::dynamic_config::{DynamicConfig, Roles, print_dnrole};
-use og_common::cluster::static_config::{LAYOUT, SLOTS, StaticConfig};
+use og_common::cluster::static_config::{LAYOUT, PEER_SLOTS, StaticConfig};
 use og_common::cluster::{Address, Cluster, DataNode, spec, xml};
 use og_common::protocol::{Diff, Error, Reason};
 
@@ -113,7 +113,7 @@ pub fn plan(args: &Args, present: &Present) -> Result<Plan, Error> {
         Plan { changes: Vec::new(), config: None, copies: Vec::new(), warnings: Vec::new(), cluster };
     let base = StaticConfig {
         layout: old.map_or(LAYOUT, |o| o.layout),
-        slots: old.map_or(SLOTS, |o| o.slots),
+        slots: old.map_or(PEER_SLOTS, |o| o.slots),
         time: present.now,
         local: 0,
         cluster: plan.cluster.clone(),

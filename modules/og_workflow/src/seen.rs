@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::gauss::cm_query::CmView;
-use og_common::gauss::initdb::{Directory, Listed, Obstacle};
+use og_common::gauss::initdb::{Directory, Listed, RemovalObstacle};
 use og_common::gauss::{ClientTransaction, ClusterLock, Diagnosis, Fork, Identity, NodeState, WalRecord};
 use og_common::hba::{Refusal, RuleFields};
 use og_common::protocol::{Lsn, deserialize_or_default};
-use og_common::replconn::{End, NumberedChannel};
+use og_common::replconn::{ChannelEnd, NumberedChannel};
 use og_preflight::facts::Facts;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -74,7 +74,7 @@ pub struct Seen {
     /// Lines of pg_hba.conf for which the server refuses the file.
     pub broken_lines: Vec<Refusal>,
     /// Far ends of its replication channels.
-    pub peers: Vec<End>,
+    pub peers: Vec<ChannelEnd>,
     /// Nodes of its static config as they are recorded.
     pub recorded: Vec<Map<String, Value>>,
     /// Whether it has live roles recorded.
@@ -94,7 +94,7 @@ pub struct Seen {
     /// What belongs to the node, where that was asked for.
     pub listing: Vec<Listed>,
     /// What speaks against the removal of its data directory, where that was asked for.
-    pub obstacles: Vec<Obstacle>,
+    pub obstacles: Vec<RemovalObstacle>,
     /// Why the file of a password gives none, where one was asked for.
     pub password_problem: Option<String>,
     /// Whether there is no data directory, by what og_node_state said.
@@ -219,7 +219,7 @@ struct OfSession {
 struct OfInitdb {
     directory: Option<Directory>,
     listing: Vec<Listed>,
-    obstacles: Vec<Obstacle>,
+    obstacles: Vec<RemovalObstacle>,
     password_problem: Option<String>,
 }
 

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use og_common::cluster::static_config::{LAYOUT, SLOTS, StaticConfig};
+use og_common::cluster::static_config::{LAYOUT, PEER_SLOTS, StaticConfig};
 use og_common::cluster::xml::Document;
 
 use crate::engine::{Engine, set_parameter};
@@ -266,7 +266,7 @@ fn static_config(nodes: &[LabNode]) -> Result<StaticConfig> {
         layout: LAYOUT,
         time: 1_600_000_000,
         local: 1,
-        slots: SLOTS,
+        slots: PEER_SLOTS,
         cluster: cluster.with_linked_peers(),
     })
 }

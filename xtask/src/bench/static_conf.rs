@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use og_common::cluster::static_config::{LAYOUT, SLOTS, StaticConfig};
+use og_common::cluster::static_config::{LAYOUT, PEER_SLOTS, StaticConfig};
 use og_common::cluster::{
     AGENT_GROUP, Address, Cluster, ClusterNode, CmAgent, DataNode, FIRST_AGENT, FIRST_INSTANCE, Role,
 };
@@ -80,7 +80,7 @@ pub fn write_file(folder: &Path, nodes: u32) -> Result<(PathBuf, serde_json::Val
 fn write_files(folder: &Path, nodes: u32) -> Result<(PathBuf, PathBuf, u64)> {
     let cluster = cluster(nodes);
     cluster.check().map_err(|e| e.to_string())?;
-    let config = StaticConfig { layout: LAYOUT, time: 1_611_212_345, local: 1, slots: SLOTS, cluster };
+    let config = StaticConfig { layout: LAYOUT, time: 1_611_212_345, local: 1, slots: PEER_SLOTS, cluster };
     let bytes = config.print().map_err(|e| e.to_string())?;
     let file = folder.join(format!("cluster_static_config.{nodes}"));
     let args = folder.join(format!("query.{nodes}.json"));
@@ -96,7 +96,7 @@ fn write_files(folder: &Path, nodes: u32) -> Result<(PathBuf, PathBuf, u64)> {
 /// A cluster of machines with a server each, a primary and seven standbys to a group.
 fn cluster(nodes: u32) -> Cluster {
     let node = |i: u32| {
-        let addresses = vec![Address::as_written(format!("10.1.{}.{}", i / 250, i % 250 + 1))];
+        let addresses = vec![Address::from_written(format!("10.1.{}.{}", i / 250, i % 250 + 1))];
         ClusterNode {
             id: i + 1,
             name: format!("node{:04}.example.com", i + 1),

@@ -5,7 +5,7 @@
 
 use super::{COLON, KEY, KINDS, QUOTE, contains_word, is_in_word, is_kind, is_secret};
 
-/// Where they stand, in order and apart from each other.
+/// Returns the byte ranges of the secrets in a text, in order and without overlap.
 pub(super) fn find_secrets(text: &str) -> Vec<(usize, usize)> {
     let mut found = find_assigned(text);
     found.extend(find_in_addresses(text));

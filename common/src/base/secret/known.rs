@@ -10,14 +10,14 @@ use super::{MASK, is_secret};
 use crate::base::json;
 
 /// Shorter values are masked only where they stand by the name of a secret: as values they would be found in any word.
-const SHORTEST: usize = 4;
+const MIN_SECRET_BYTES: usize = 4;
 /// Of more secrets only the simple spellings are looked for: a file with as many is large, and its lines are masked by the
 /// names in them, too.
-const MANY: usize = 1000;
+const MAX_FULL_SECRETS: usize = 1000;
 /// Of a longer one, too: each spelling within another may double it.
-const LONG: usize = 64 << 10;
+const MAX_NESTED_BYTES: usize = 64 << 10;
 /// Spellings within spellings: libpq's quoting in postgresql.conf's quoting in JSON text.
-const NESTED: usize = 3;
+const MAX_QUOTING_DEPTH: usize = 3;
 /// What is said everywhere and is nobody's secret.
 const NO_SECRETS: [&str; 5] = ["true", "false", "null", "none", "default"];
 
@@ -30,18 +30,22 @@ thread_local! {
 struct Known {
     values: HashSet<String>,
     /// Every spelling by its first four bytes, the longest first.
-    spellings: HashMap<[u8; SHORTEST], Vec<Box<[u8]>>>,
+    spellings: HashMap<[u8; MIN_SECRET_BYTES], Vec<Box<[u8]>>>,
 }
 
 /// Keeps this value out of all that the program writes, as it is and in every quoting that a result may show it in.
 pub fn register(value: &str) {
     let add = |known: &mut Known, value: &str| {
         let lower = value.to_ascii_lowercase();
-        if value.trim().len() < SHORTEST || value == MASK || NO_SECRETS.contains(&lower.as_str()) {
+        if value.trim().len() < MIN_SECRET_BYTES || value == MASK || NO_SECRETS.contains(&lower.as_str()) {
             return;
         }
         if known.values.insert(value.to_owned()) {
-            let depth = if known.values.len() > MANY || value.len() > LONG { 1 } else { NESTED };
+            let depth = if known.values.len() > MAX_FULL_SECRETS || value.len() > MAX_NESTED_BYTES {
+                1
+            } else {
+                MAX_QUOTING_DEPTH
+            };
             for spelling in spellings(value, depth) {
                 known.add_spelling(spelling);
             }
@@ -149,8 +153,8 @@ impl Known {
     }
 }
 
-fn first_bytes(bytes: &[u8]) -> Option<[u8; SHORTEST]> {
-    bytes.first_chunk::<SHORTEST>().copied()
+fn first_bytes(bytes: &[u8]) -> Option<[u8; MIN_SECRET_BYTES]> {
+    bytes.first_chunk::<MIN_SECRET_BYTES>().copied()
 }
 
 /// Whether the secret stands at this place; digits are none within a longer number.
@@ -285,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_long_value_does_not_grow_by_its_quotings() {
-        let value = "'\n".repeat(LONG);
+        let value = "'\n".repeat(MAX_NESTED_BYTES);
         assert!(spellings(&value, 1).iter().map(String::len).sum::<usize>() < 40 * value.len());
         register(&value);
         let known =

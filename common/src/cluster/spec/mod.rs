@@ -25,8 +25,8 @@ pub enum Addresses {
 impl Addresses {
     fn list(&self) -> Vec<Address> {
         match self {
-            Self::One(one) => one.split(',').map(Address::canonical).collect(),
-            Self::List(list) => list.iter().map(|a| Address::canonical(a)).collect(),
+            Self::One(one) => one.split(',').map(Address::from_text).collect(),
+            Self::List(list) => list.iter().map(|a| Address::from_text(a)).collect(),
         }
     }
 

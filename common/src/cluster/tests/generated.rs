@@ -48,7 +48,7 @@ fn any_cluster() -> impl Strategy<Value = Cluster> {
                     id += step;
                     instance += step;
                     let address = if v6 { format!("fd00::{i:x}:1") } else { format!("10.0.{i}.1") };
-                    let addresses = vec![Address::as_written(address)];
+                    let addresses = vec![Address::from_written(address)];
                     // The machines with a server: `servers` of them from the primary on.
                     let has_server = (i + count - primary) % count < servers;
                     ClusterNode {
@@ -125,7 +125,7 @@ fn any_full_cluster() -> impl Strategy<Value = Cluster> {
                         } else {
                             format!("10.{}.{i}.{kind}", n + 100)
                         };
-                        list.push(Address::as_written(address));
+                        list.push(Address::from_written(address));
                     }
                 };
                 more(&mut node.addresses, 1);
@@ -172,7 +172,7 @@ proptest! {
         cluster.check().unwrap();
         let local = cluster.nodes[0].id;
         let most = cluster.data_nodes().map(|(_, d)| d.peers.len()).max().unwrap_or(0);
-        let slots = if seven && most <= 7 { 7 } else { SLOTS };
+        let slots = if seven && most <= 7 { 7 } else { PEER_SLOTS };
         let config = StaticConfig { layout, time, local, slots, cluster };
         let bytes = config.print().unwrap();
         prop_assert_eq!(bytes.len() % 8192, 0);

@@ -7,7 +7,7 @@ fn the_samples_xml_gives_the_samples_bytes() {
     for name in FOLDERS {
         let xml = text(&format!("{name}/cluster_config.xml"));
         let cluster = Document::parse(&xml).unwrap().cluster().unwrap_or_else(|e| panic!("{name}: {e}"));
-        let config = StaticConfig { layout: LAYOUT, time: TIME, local: 1, slots: SLOTS, cluster };
+        let config = StaticConfig { layout: LAYOUT, time: TIME, local: 1, slots: PEER_SLOTS, cluster };
         assert!(config.print().unwrap() == vector(&format!("{name}/cluster_static_config")), "{name}");
     }
 }

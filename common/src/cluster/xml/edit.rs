@@ -282,7 +282,7 @@ fn edit_devices(doc: &Document, said: &Cluster, wanted: &Cluster, primary: &Clus
         }
     }
     let Some(last) = doc.devices.last() else { return };
-    let layout = Layout::from_device(doc, last);
+    let layout = XmlLayout::from_device(doc, last);
     for node in wanted.nodes.iter().filter(|n| said.node(&n.name).is_none()) {
         let mut new = new_device(node, wanted, primary);
         // The first CM server keeps the list of all.
@@ -293,13 +293,13 @@ fn edit_devices(doc: &Document, said: &Cluster, wanted: &Cluster, primary: &Clus
 }
 
 /// How the file is laid out.
-struct Layout {
+struct XmlLayout {
     indent: String,
     step: String,
     newline: &'static str,
 }
 
-impl Layout {
+impl XmlLayout {
     fn from_device(doc: &Document, device: &Device) -> Self {
         let indent = leading_indent(doc.text, device.element.start).unwrap_or_default();
         let inner = device.params.first().and_then(|p| indent_of_param(doc.text, p));

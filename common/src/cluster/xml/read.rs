@@ -172,7 +172,7 @@ fn read_back_ips(doc: &Document) -> Result<Vec<Address>, Error> {
 }
 
 fn parse_address(doc: &Document, param: &Param, text: &str) -> Result<Address, Error> {
-    let address = Address::canonical(text);
+    let address = Address::from_text(text);
     if address.ip().is_none() {
         return Err(doc.error(
             param.element.start,

@@ -117,7 +117,7 @@ fn coerce(value: &mut Value, schema: &Value, at: &str, problems: &mut Vec<Proble
     if !wanted.is_empty() && !wanted.iter().any(|t| is_a(value, t)) {
         let converted = wanted.iter().find_map(|t| convert(value, t));
         let Some(converted) = converted else {
-            problems.push(Problem::new(at, format!("{} is not {}", shown(value), article(&wanted))));
+            problems.push(Problem::new(at, format!("{} is not {}", describe_value(value), article(&wanted))));
             return;
         };
         *value = converted;
@@ -258,8 +258,10 @@ fn check_choices(value: &Value, schema: &Value, at: &str, problems: &mut Vec<Pro
     };
     if !words.contains(&text.as_str()) {
         let near = nearest(&text, &words).map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
-        problems
-            .push(Problem::unknown(at, format!("{} is not one of {}{near}", shown(value), words.join(", "))));
+        problems.push(Problem::unknown(
+            at,
+            format!("{} is not one of {}{near}", describe_value(value), words.join(", ")),
+        ));
     }
 }
 
@@ -308,7 +310,7 @@ fn article(types: &[&str]) -> String {
 }
 
 /// The value as an error shows it: short, and a container only by its kind.
-fn shown(value: &Value) -> String {
+fn describe_value(value: &Value) -> String {
     match value {
         Value::String(text) if text.chars().count() > 60 => {
             // Of a secret that is cut, the rest would not be known for one.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use og_common::gauss::version::{Version, ZoneCheck};
-use og_common::gauss::{Content, Role};
+use og_common::gauss::{NodeContent, Role};
 use og_common::protocol::Bytes;
 
 use super::{Check, Context, FixableBy, Judge, Severity};
@@ -312,7 +312,7 @@ fn compare_data<T: PartialEq + ToString>(
     what: &str,
     value: impl Fn(&Facts) -> Option<T>,
 ) {
-    let empty = |facts: &Facts| facts.identity.content != Content::Database;
+    let empty = |facts: &Facts| facts.identity.content != NodeContent::Database;
     // What is built takes the primary's.
     if empty(c.facts) || c.reference().is_some_and(empty) {
         return j.skip();
@@ -361,7 +361,7 @@ fn own_directory(c: &Context<'_>, j: &mut Judge) {
 
 fn unique_name(c: &Context<'_>, j: &mut Judge) {
     let Some(name) = c.facts.name.as_ref().filter(|name| !name.is_empty()) else {
-        let needed = c.facts.identity.content == Content::Database && !c.facts.channels.is_empty();
+        let needed = c.facts.identity.content == NodeContent::Database && !c.facts.channels.is_empty();
         if needed {
             j.error("", "the node has neither application_name nor pgxc_node_name", "none");
         } else {
@@ -394,7 +394,7 @@ fn node_name(c: &Context<'_>, j: &mut Judge) {
         Some(_) => {}
         None => return j.unknown(format!("{} does not tell whether it has tablespaces", primary.label())),
     }
-    if c.facts.identity.content != Content::Database {
+    if c.facts.identity.content != NodeContent::Database {
         return j.skip();
     }
     compare(c, j, "pgxc_node_name", Severity::Error, |facts| {
@@ -654,7 +654,8 @@ fn both_ways(c: &Context<'_>, j: &mut Judge) {
         let to = |peer: &&&Facts| leads_to(&channel.remote_host, peer) && has_port(peer, channel.remote_port);
         let Some(peer) = c.peers.iter().find(to) else { continue };
         // What is added gets its channels by the change.
-        if peer.channels.is_empty() && (c.purpose == Expand || peer.identity.content != Content::Database) {
+        if peer.channels.is_empty() && (c.purpose == Expand || peer.identity.content != NodeContent::Database)
+        {
             continue;
         }
         if !peer.channels.iter().any(|back| leads_to(&back.remote_host, c.facts)) {

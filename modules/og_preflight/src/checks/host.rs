@@ -1,6 +1,6 @@
 //! Checks of the machine: memory, disks, ports, leftovers, limits, kernel, user, certificates.
 
-use og_common::gauss::Content;
+use og_common::gauss::NodeContent;
 use og_common::gauss::certificates::CERTIFICATE_WARN_DAYS;
 use og_common::gauss::host;
 use og_common::gauss::managed::Manager;
@@ -735,13 +735,13 @@ fn ports_ephemeral(c: &Context<'_>, j: &mut Judge) {
 fn leftovers_data_dir(c: &Context<'_>, j: &mut Judge) {
     let path = c.facts.identity.data_dir.as_str();
     match c.facts.identity.content {
-        Content::Other => {
+        NodeContent::Other => {
             j.error(path, "the data directory holds something that is no database", "other files");
         }
-        Content::Database if c.purpose == Deploy => {
+        NodeContent::Database if c.purpose == Deploy => {
             j.error(path, "there is a database already", "a database");
         }
-        Content::Unknown => j.unknown("the data directory cannot be listed"),
+        NodeContent::Unknown => j.unknown("the data directory cannot be listed"),
         _ => {}
     }
 }

@@ -254,10 +254,10 @@ impl<'a> Context<'a> {
 /// Whether a node is no member of the primary's cluster yet: its server does not run, its database is another one or none, and
 /// the primary has no channel to it.
 fn is_spare(facts: &Facts, primary: &Facts) -> bool {
-    use og_common::gauss::Content;
+    use og_common::gauss::NodeContent;
     let foreign = match (&facts.identity.system_id, &primary.identity.system_id) {
         (Some(own), Some(theirs)) => own != theirs,
-        _ => facts.identity.content == Content::Empty,
+        _ => facts.identity.content == NodeContent::Empty,
     };
     foreign
         && !facts.server.running

@@ -3,7 +3,7 @@
 use og_common::conf::is_same_value;
 use og_common::gauss::managed::{Act, Manager, Means};
 use og_common::gauss::tablespaces::Damage;
-use og_common::gauss::{Content, DbState, Role};
+use og_common::gauss::{DbState, NodeContent, Role};
 use og_common::protocol::Bytes;
 use og_common::standby_names::StandbyNames;
 
@@ -438,7 +438,7 @@ pub(super) const CHECKS: &[Check] = &[
 
 /// Whether there is a database that its own server has run or will run.
 fn has_database(c: &Context<'_>) -> bool {
-    c.facts.identity.content == Content::Database
+    c.facts.identity.content == NodeContent::Database
 }
 
 /// Whether the server answers; notes what that means for the check when it does not.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use og_common::gauss::managed::{ManagedBy, Manager};
 use og_common::gauss::tablespaces::{Damage, Tablespaces};
 use og_common::gauss::{
-    BuildProgress, Content, DbState, Identity, NodeState, Progress, Receiver, ReplicationSlot, Role,
+    BuildProgress, DbState, Identity, NodeContent, NodeState, Progress, Receiver, ReplicationSlot, Role,
 };
 use og_common::protocol::Bytes;
 
@@ -78,7 +78,7 @@ fn node(n: u8) -> Facts {
         identity: Identity {
             addresses: vec![address(n)],
             data_dir: "/data/dn1".to_owned(),
-            content: Content::Database,
+            content: NodeContent::Database,
             directory: Some(format!("boot{n}:1:1")),
             system_id: Some("77".to_owned()),
             listen_port: Some(26000),
@@ -381,9 +381,11 @@ fn broken() -> Vec<Broken> {
             c.node.kernel.local_ports = Some([26005, 60999]);
         }),
         Broken("ports.ephemeral", Unknown, Any, STANDBY, |c| c.node.kernel.local_ports = None),
-        Broken("leftovers.data_dir", Error, Any, STANDBY, |c| c.node.identity.content = Content::Other),
+        Broken("leftovers.data_dir", Error, Any, STANDBY, |c| c.node.identity.content = NodeContent::Other),
         Broken("leftovers.data_dir", Error, Deploy, STANDBY, |_| {}),
-        Broken("leftovers.data_dir", Unknown, Any, STANDBY, |c| c.node.identity.content = Content::Unknown),
+        Broken("leftovers.data_dir", Unknown, Any, STANDBY, |c| {
+            c.node.identity.content = NodeContent::Unknown;
+        }),
         Broken("leftovers.sockets", Error, Restart, STANDBY, |c| {
             c.stop();
             c.leave(LeftoverKind::Socket, "/tmp/.s.PGSQL.26000.lock", "process 9 lives");
@@ -869,7 +871,7 @@ fn memory_of_the_primary_is_no_error_for_a_server_that_runs() {
 fn what_could_not_be_read_is_never_passed() {
     let judgement = judge(&Context {
         facts: &Facts {
-            identity: Identity { content: Content::Database, ..Identity::default() },
+            identity: Identity { content: NodeContent::Database, ..Identity::default() },
             server: NodeState { running: true, ..NodeState::default() },
             ..Facts::default()
         },

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use og_common::gauss::{Content, Role};
+use og_common::gauss::{NodeContent, Role};
 use serde_json::{Map, Value};
 
 use super::{Cluster, Node, canonical, node_names};
@@ -81,7 +81,7 @@ pub fn find_misplacements(n: &Node, nodes: &[Node]) -> Vec<String> {
         }
         _ => {}
     }
-    if seen.identity.content == Content::Other {
+    if seen.identity.content == NodeContent::Other {
         found.push(format!(
             "{name}: {} is no data directory, so whether its server runs is not known; correct data_dir",
             seen.identity.data_dir

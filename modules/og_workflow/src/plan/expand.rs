@@ -224,7 +224,9 @@ fn own_parameters(n: &Node, primary: &Node, fresh: bool, sync: &Sync, options: &
 /// Whether og_build would leave the node as it is.
 fn is_sound(n: &Node) -> bool {
     let state = n.state();
-    n.is_streaming() && state.is_healthy() && !state.tablespaces.as_ref().is_some_and(Tablespaces::are_hidden)
+    n.is_streaming()
+        && state.is_healthy()
+        && !state.tablespaces.as_ref().is_some_and(Tablespaces::has_hidden_content)
 }
 
 /// Whether each new cascade standby has a standby to follow before the new standbys are built: one that streams already,

@@ -7,7 +7,7 @@ use og_common::gauss::managed::Act;
 use og_common::gauss::{Fork, LogPosition, Role, WalRecord, is_lost_primary_detail};
 use og_common::hba::RuleFields;
 use og_common::protocol::Lsn;
-use og_common::standby_names::{Edit, StandbyNames};
+use og_common::standby_names::{StandbyNames, StandbyNamesEdit};
 
 use super::managed::is_run_by_cm;
 use super::{Files, MOST_AVAILABLE, Outlook, Purpose, SYNC_NAMES, Shared, purpose_of};
@@ -593,7 +593,9 @@ fn sync_names(og: &Failover, new: &Node, followers: &[&Node]) -> (Option<String>
         let remove: Vec<String> = gone.map(|n| n.app_name.clone()).chain([new.app_name.clone()]).collect();
         if value.is_star() && streaming.is_empty() {
             value = StandbyNames::default();
-        } else if let Ok(edited) = value.edit(&Edit { remove: remove.clone(), ..Edit::default() }) {
+        } else if let Ok(edited) =
+            value.edit(&StandbyNamesEdit { remove: remove.clone(), ..StandbyNamesEdit::default() })
+        {
             value = edited;
         }
         warnings.push(format!(

@@ -205,7 +205,7 @@ fn check_ready(c: &mut Cluster, primary: &Node, to: &Node, most_lag: Bytes) {
 /// Whether a repair will ask how the role of the primary went on from here. What would push an older change out of a record is
 /// left out: without it nothing is proved, and nothing is given up.
 pub(super) fn needs_record(primary: &Node, nodes: &[Node]) -> bool {
-    has_open_fork(primary, nodes) && nodes.iter().all(|n| n.seen().forks.len() + 1 < fork::MOST)
+    has_open_fork(primary, nodes) && nodes.iter().all(|n| n.seen().forks.len() + 1 < fork::MAX_FORKS)
 }
 
 /// The change of roles between a primary and a standby of it; `all` are the members, also those that do not take part.

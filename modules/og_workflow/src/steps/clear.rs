@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use og_common::gauss::initdb::{Obstacle, ObstacleKind};
+use og_common::gauss::initdb::{ObstacleKind, RemovalObstacle};
 use og_preflight::args::Purpose;
 use serde_json::json;
 
@@ -86,7 +86,7 @@ fn check_removal(it: &mut Run, og: &Clear, findings: &mut Vec<String>) -> Go {
     let calls = removal(og, og.remove.iter());
     let told = it.foresee("Check whether the data directories may go", INITDB, calls)?;
     let stops = |n: &String, answer: &Answer| {
-        let obstacles: Vec<Obstacle> = answer.read_key("obstacles");
+        let obstacles: Vec<RemovalObstacle> = answer.read_key("obstacles");
         og.stop.contains(n)
             && answer.error_text("kind") == "refused"
             && !obstacles.is_empty()

@@ -5,7 +5,7 @@ use std::fmt;
 
 use fastrand::Rng;
 use og_common::cluster::dynamic_config::{DynamicConfig, Roles, print_dnrole};
-use og_common::cluster::static_config::{LAYOUT, SLOTS, StaticConfig};
+use og_common::cluster::static_config::{LAYOUT, PEER_SLOTS, StaticConfig};
 use og_common::cluster::xml::Document;
 use og_common::cluster::{Address, Cluster, Role};
 use og_common::protocol::Error;
@@ -78,7 +78,7 @@ pub fn compare_all(om: &mut Om, seed: u64, count: u64) -> Result<Tally> {
 }
 
 fn static_config_of(cluster: Cluster, local: u32) -> StaticConfig {
-    StaticConfig { layout: LAYOUT, time: TIME, local, slots: SLOTS, cluster }
+    StaticConfig { layout: LAYOUT, time: TIME, local, slots: PEER_SLOTS, cluster }
 }
 
 fn ours(xml: &str) -> std::result::Result<Cluster, Error> {
@@ -301,7 +301,7 @@ fn as_om(cluster: &Cluster) -> Value {
                         json!({"data_dir": p.data_dir, "ha": texts(&p.ha_addresses), "ha_port": p.ha_port, "role": p.role.code()})
                     })
                     .collect();
-                peers.resize(SLOTS, json!({"data_dir": "", "ha": [], "ha_port": 0, "role": 0}));
+                peers.resize(PEER_SLOTS, json!({"data_dir": "", "ha": [], "ha_port": 0, "role": 0}));
                 json!({"id": d.id, "group": d.group, "data_dir": d.data_dir, "xlog_dir": d.xlog_dir, "ssd_dir": d.ssd_dir,
                     "listen": texts(&d.listen_addresses), "port": d.port, "role": d.role.code(), "ha": texts(&d.ha_addresses),
                     "ha_port": d.ha_port, "peers": peers})

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use og_common::protocol::{Bytes, Error, Progress, secret};
+use og_common::protocol::{Bytes, CallProgress, Error, secret};
 use og_workflow::args::{Change, NodeCall, Outcome, Reason};
 use serde_json::{Value, json};
 
@@ -39,7 +39,7 @@ pub enum Event<'a> {
         /// Its node.
         node: &'a str,
         /// How far.
-        progress: &'a Progress,
+        progress: &'a CallProgress,
     },
     /// A call has ended.
     Answer {
@@ -518,7 +518,7 @@ impl Drawing {
         self.step = Some(bar);
     }
 
-    fn progress(&mut self, node: &str, progress: &Progress) {
+    fn progress(&mut self, node: &str, progress: &CallProgress) {
         let counted = progress.bytes.map(Bytes::as_u64).filter(|bytes| *bytes > 0);
         if self.bars.iter().any(|bar| bar.node == node && bar.rate.is_some() != counted.is_some()) {
             self.clear_bar(node);

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use og_common::protocol::{Bytes, Call, Error, ErrorKind, Module, Progress, Reason, error_result, take_in};
-use og_common::remote::{Connection, Program, Request, SILENCE, SshHost, check_config};
+use og_common::protocol::{
+    Bytes, Call, CallProgress, Error, ErrorKind, Module, Reason, error_result, take_in,
+};
+use og_common::remote::{Connection, Program, RemoteRequest, SILENCE_TIMEOUT, SshHost, check_config};
 use og_workflow::Workflows;
 use og_workflow::args::{Next, NodeCall, Outcome};
 use og_workflow::engine::{Engine, Turn};
@@ -161,7 +163,7 @@ impl Hosts {
 
 /// What comes from a call while it runs, and at its end.
 enum News {
-    Progress(usize, Progress),
+    Progress(usize, CallProgress),
     Answer(usize, Value),
 }
 
@@ -180,7 +182,7 @@ impl<'a> Runner<'a> {
         }
         let hosts = Hosts {
             config: invocation.ssh_config.clone(),
-            silence: if invocation.workflow.changes { SILENCE } else { QUERY_SILENCE_TIMEOUT },
+            silence: if invocation.workflow.changes { SILENCE_TIMEOUT } else { QUERY_SILENCE_TIMEOUT },
             forks: Semaphore::new(invocation.forks),
             open: Mutex::default(),
         };
@@ -334,7 +336,7 @@ impl<'a> Runner<'a> {
             let host = call.host.clone().unwrap_or_default();
             let connection = self.hosts.connect(&host, stop.clone()).await?;
             let line = line(&call.args);
-            let request = Request { program: &program, flags: &[], arguments: &line, as_root: false };
+            let request = RemoteRequest { program: &program, flags: &[], arguments: &line, as_root: false };
             connection.call(request, stop, &mut |_| false).await
         };
         match tokio::time::timeout(LEAVE_LOCK_TIMEOUT, leave).await {
@@ -450,13 +452,13 @@ impl Caller {
             }
         };
         let as_root = call.program == HOST;
-        let mut hear = |line: &str| match Progress::parse_line(line) {
+        let mut hear = |line: &str| match CallProgress::parse_line(line) {
             Some(progress) => tell.send(News::Progress(at, progress)).is_ok(),
             None => false,
         };
         let mut ask = async |args: &Map<String, Value>| {
             let line = line(args);
-            let request = Request { program: &program, flags: &FLAGS, arguments: &line, as_root };
+            let request = RemoteRequest { program: &program, flags: &FLAGS, arguments: &line, as_root };
             connection.call_timed(request, stop.clone(), &mut hear).await.unwrap_or_else(|e| {
                 if e.kind() == ErrorKind::Unreachable {
                     hosts.forget(host, &connection);
@@ -467,7 +469,7 @@ impl Caller {
         let (mut answer, times) = ask(&call.args).await;
         while let (Some(file), Some(offset)) = (&call.put, wanted_offset(&answer)) {
             let size = call.args.get("size").and_then(Value::as_u64).map(Bytes::new);
-            let progress = Progress {
+            let progress = CallProgress {
                 msg: format!("transfer {}", file.to),
                 bytes: Some(Bytes::new(offset)),
                 total_bytes: size,

@@ -117,7 +117,8 @@ fn has_replaced(fork: &Fork, n: &Node) -> bool {
 /// Whether the primary's record has every failover since the node was taken in: the oldest ones are not kept for ever.
 fn is_complete(head: &Node, n: &Node) -> bool {
     let forks = &head.seen().forks;
-    forks.len() < fork::MOST || forks.iter().any(|fork| n.seen().forks.iter().any(|own| own.is_same(fork)))
+    forks.len() < fork::MAX_FORKS
+        || forks.iter().any(|fork| n.seen().forks.iter().any(|own| own.is_same(fork)))
 }
 
 /// Whether the role of the primary came from the new primary of this failover, by its place in the primary's record, to the

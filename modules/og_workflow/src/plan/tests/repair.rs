@@ -505,7 +505,7 @@ fn a_record_that_may_have_lost_its_oldest_failovers_proves_nothing() {
     let forks = hosts[0].2["og_node_state"]["forks"].as_array().unwrap().clone();
     let other = json!({"new_primary": "n3", "old_primaries": ["n4"], "term": null, "at": "T", "record": record("0/10", "0/20", 1)});
     let full: Vec<Value> =
-        std::iter::repeat_n(other.clone(), og_common::gauss::fork::MOST - 2).chain(forks).collect();
+        std::iter::repeat_n(other.clone(), og_common::gauss::fork::MAX_FORKS - 2).chain(forks).collect();
     hosts[0].2["og_node_state"]["forks"] = json!(full);
     assert!(refusal(&hosts, "n3").contains("exists only there"));
     // What is older than one that the node has itself matters no more.

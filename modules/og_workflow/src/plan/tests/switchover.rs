@@ -134,7 +134,7 @@ fn a_switchover_is_put_on_record_while_a_repair_may_ask_for_it() {
     }
     assert!(good(to(&hosts, "n2")).hand_over.is_recorded);
     // One more would push an older one out.
-    let full = vec![fork.clone(); og_common::gauss::fork::MOST - 1];
+    let full = vec![fork.clone(); og_common::gauss::fork::MAX_FORKS - 1];
     hosts[1].2["og_node_state"]["forks"] = json!(full);
     assert!(!good(to(&hosts, "n2")).hand_over.is_recorded);
     hosts[1].2["og_node_state"]["forks"] = json!([fork]);

@@ -10,9 +10,9 @@ use crate::files;
 
 /// The mark of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwedReload(PathBuf);
+pub struct DeferredReload(PathBuf);
 
-impl OwedReload {
+impl DeferredReload {
     /// The mark that belongs to `file`, set or not.
     #[must_use]
     pub fn new(file: &Path) -> Self {
