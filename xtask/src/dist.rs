@@ -216,7 +216,7 @@ pub fn make(parts: &Parts<'_>, out: &Path) -> Result {
     std::fs::create_dir_all(out).map_err(failed)?;
     let epoch = epoch()?;
     let work = tempfile::tempdir().map_err(|e| format!("cannot make a folder: {e}"))?;
-    let bill = bill::of_programs()?;
+    let bill = bill::from_cargo_metadata()?;
     for one in parts.built {
         let machine = one.machine;
         for (programs, what) in
@@ -243,7 +243,7 @@ pub fn make(parts: &Parts<'_>, out: &Path) -> Result {
         remake_archive(&made, &work.path().join("collection"), &out.join(name), &epoch)?;
     }
     bill.write(out)?;
-    sums(out)
+    write_checksums(out)
 }
 
 /// The time that all files have: that of the commit, or what `SOURCE_DATE_EPOCH` says.
@@ -273,7 +273,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Writes SHA256SUMS, which `sha256sum --check` reads.
-fn sums(folder: &Path) -> Result {
+fn write_checksums(folder: &Path) -> Result {
     let names: Vec<_> =
         files(folder)?.iter().filter_map(|file| file.file_name().map(ToOwned::to_owned)).collect();
     let told = output(Command::new("sha256sum").args(names).current_dir(folder))?;

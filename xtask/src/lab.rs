@@ -117,20 +117,20 @@ pub fn programs() -> Result<Programs> {
 /// Runs the subcommand.
 pub fn run(matches: &ArgMatches) -> Result {
     match matches.subcommand() {
-        Some(("up", m)) => up(m),
+        Some(("up", m)) => start_lab(m),
         Some(("status", m)) => status(m),
         Some(("shell", m)) => shell(m),
         Some(("kill", m)) => kill(m),
-        Some(("down", m)) => Lab::remove(&named(m)).map_err(|e| e.to_string()),
+        Some(("down", m)) => Lab::remove(&lab_name(m)).map_err(|e| e.to_string()),
         _ => unreachable!("clap asks for a subcommand"),
     }
 }
 
-fn named(matches: &ArgMatches) -> String {
+fn lab_name(matches: &ArgMatches) -> String {
     matches.get_one::<String>("name").cloned().unwrap_or_default()
 }
 
-fn up(matches: &ArgMatches) -> Result {
+fn start_lab(matches: &ArgMatches) -> Result {
     let count = |name| matches.get_one::<u8>(name).copied().unwrap_or_default();
     let (mut nodes, cascade, mut spare) = (count("nodes").max(1), count("cascade"), count("spare"));
     let with_cm = matches.get_flag("cm");
@@ -147,7 +147,7 @@ fn up(matches: &ArgMatches) -> Result {
     );
     let nodes =
         roles.into_iter().enumerate().map(|(n, role)| NodeSpec::new(format!("n{}", n + 1), role)).collect();
-    let name = named(matches);
+    let name = lab_name(matches);
     Lab::check_free(&name).map_err(|e| e.to_string())?;
     let programs = programs()?;
     if matches.get_flag("machines") {
@@ -220,7 +220,7 @@ fn line(within: &process::Command, inventory: &Path, programs: &Programs, playbo
 
 fn status(matches: &ArgMatches) -> Result {
     let programs = programs()?;
-    let lab = Lab::open(&named(matches)).map_err(|e| e.to_string())?;
+    let lab = Lab::open(&lab_name(matches)).map_err(|e| e.to_string())?;
     let cluster = Cluster::from_lab(lab, &programs)?;
     let run = cluster.run_playbook("status.yml", &[])?;
     cluster.keep();
@@ -232,7 +232,7 @@ fn status(matches: &ArgMatches) -> Result {
 
 fn shell(matches: &ArgMatches) -> Result {
     let programs = programs()?;
-    let lab = Lab::open(&named(matches)).map_err(|e| e.to_string())?;
+    let lab = Lab::open(&lab_name(matches)).map_err(|e| e.to_string())?;
     let words: Vec<String> = matches.get_many("command").into_iter().flatten().cloned().collect();
     let cluster = Cluster::from_lab(lab, &programs)?;
     let done = Shell::new(&cluster).and_then(|shell| shell.open(&words));
@@ -243,7 +243,7 @@ fn shell(matches: &ArgMatches) -> Result {
 }
 
 fn kill(matches: &ArgMatches) -> Result {
-    let lab = Lab::open(&named(matches)).map_err(|e| e.to_string())?;
+    let lab = Lab::open(&lab_name(matches)).map_err(|e| e.to_string())?;
     let node = matches.get_one::<String>("node").cloned().unwrap_or_default();
     lab.kill_server(&node).map_err(|e| e.to_string())
 }

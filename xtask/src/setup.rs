@@ -6,20 +6,20 @@ use std::process::Command;
 use crate::shell::{Result, has, output, root, run, target};
 
 /// A Debian package and a program that it brings; `/` means a path of its own.
-type Package = (&'static str, &'static str);
+type DebianPackage = (&'static str, &'static str);
 
 /// What makes a Python environment.
-const VENV: &[Package] = &[("python3-venv", "/usr/lib/python3*/ensurepip/__init__.py")];
+const VENV: &[DebianPackage] = &[("python3-venv", "/usr/lib/python3*/ensurepip/__init__.py")];
 
 /// What a lab needs; `ps` is what gs_ctl calls.
-const LAB: &[Package] =
+const LAB: &[DebianPackage] =
     &[("iproute2", "ip"), ("openssh-server", "/usr/sbin/sshd"), ("openssh-client", "ssh"), ("procps", "ps")];
 
 /// What it needs when openGauss is not what runs in it.
-const POSTGRES: &[Package] = &[("postgresql", "/usr/lib/postgresql/*/bin/postgres")];
+const POSTGRES: &[DebianPackage] = &[("postgresql", "/usr/lib/postgresql/*/bin/postgres")];
 
 /// What the tests need besides.
-const TESTS: &[Package] = &[
+const TESTS: &[DebianPackage] = &[
     // One of Salt's requirements comes as C source alone.
     ("python3-dev", "/usr/include/python3*/Python.h"),
     ("strace", "strace"),
@@ -33,14 +33,14 @@ const TESTS: &[Package] = &[
 
 /// What `cargo xtask dist` needs for .rpm, and to link for the other machine and run what it linked.
 #[cfg(target_arch = "x86_64")]
-const DIST: &[Package] = &[
+const DIST: &[DebianPackage] = &[
     ("rpm", "rpmbuild"),
     ("gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc"),
     ("libc6-dev-arm64-cross", "/usr/aarch64-linux-gnu/lib/libc.a"),
     ("qemu-user-static", "qemu-aarch64-static"),
 ];
 #[cfg(not(target_arch = "x86_64"))]
-const DIST: &[Package] = &[
+const DIST: &[DebianPackage] = &[
     ("rpm", "rpmbuild"),
     ("gcc-x86-64-linux-gnu", "x86_64-linux-gnu-gcc"),
     ("libc6-dev-amd64-cross", "/usr/x86_64-linux-gnu/lib/libc.a"),
@@ -48,7 +48,7 @@ const DIST: &[Package] = &[
 ];
 
 /// What makes a bare tree of a distribution.
-const TREES: &[Package] = &[("debootstrap", "/usr/sbin/debootstrap")];
+const TREES: &[DebianPackage] = &[("debootstrap", "/usr/sbin/debootstrap")];
 
 /// What the tests find.
 pub struct Tools {
@@ -166,7 +166,7 @@ fn dependency(told: &str, begin: &str) -> Result<String> {
 }
 
 /// Installs what is missing of these, when root; says what is missing, when not.
-fn packages(wanted: &[Package]) -> Result {
+fn packages(wanted: &[DebianPackage]) -> Result {
     let missing: Vec<_> =
         wanted.iter().filter(|(_, program)| !is_present(program)).map(|(p, _)| *p).collect();
     if missing.is_empty() {

@@ -45,7 +45,7 @@ impl Load {
 /// So many units of load run side by side for each core.
 const CAPACITY_PER_CORE: usize = 2;
 
-/// Between two looks at the stages that run.
+/// The poll interval of the running stages.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What came of a stage.

@@ -13,11 +13,11 @@ use super::workflows::{Measured, record_value};
 use crate::shell::Result;
 
 /// Seconds from the first look until it is proved that the primary is lost.
-const PROOF: f64 = 10.0;
+const PROOF_LIMIT_SECONDS: f64 = 10.0;
 /// Seconds from then on until somebody can commit.
-const WRITABLE: f64 = 3.0;
+const WRITABLE_LIMIT_SECONDS: f64 = 3.0;
 /// Seconds of an incremental repair of a small divergence.
-const REPAIR: f64 = 8.0;
+const REPAIR_LIMIT_SECONDS: f64 = 8.0;
 
 /// A primary that is killed is replaced by og, and taken in again: once with nothing that only it holds, once with a table
 /// that it wrote alone.
@@ -42,7 +42,7 @@ pub fn measure(programs: &Programs, engine: Engine, depth: Depth, measured: &mut
         fail_over(&cluster, "n1", &["n1", "n3"], measured)?;
         let took = repair(&cluster, "og repair n2 --repair-force yes", "n2")?;
         let title = "og repair of an old primary that wrote a table alone (incremental)";
-        record_value(measured, title.to_owned(), Some(REPAIR), took);
+        record_value(measured, title.to_owned(), Some(REPAIR_LIMIT_SECONDS), took);
     }
     Ok(())
 }
@@ -58,10 +58,15 @@ fn fail_over(cluster: &Cluster, to: &str, survivors: &[&str], measured: &mut Mea
         Ok((begun, told))
     })?;
     let proved = step_begin(&told.output, "Fail over")?;
-    record_value(measured, "og failover: until the loss is proved".to_owned(), Some(PROOF), proved);
+    record_value(
+        measured,
+        "og failover: until the loss is proved".to_owned(),
+        Some(PROOF_LIMIT_SECONDS),
+        proved,
+    );
     let first = seen.first.map_or(Duration::MAX, |first| first.saturating_duration_since(begun + proved));
     let title = "og failover: from then until somebody can commit";
-    record_value(measured, title.to_owned(), Some(WRITABLE), first);
+    record_value(measured, title.to_owned(), Some(WRITABLE_LIMIT_SECONDS), first);
     record_value(measured, "og failover: all of it".to_owned(), None, told.took);
     Ok(())
 }

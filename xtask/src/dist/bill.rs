@@ -44,11 +44,11 @@ struct Node {
 #[derive(Debug, Deserialize)]
 struct Dependency {
     pkg: String,
-    dep_kinds: Vec<Kind>,
+    dep_kinds: Vec<DependencyKind>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Kind {
+struct DependencyKind {
     kind: Option<String>,
 }
 
@@ -61,7 +61,7 @@ pub struct Bill {
 ///
 /// # Errors
 /// When cargo fails, or tells something else than it does today.
-pub fn of_programs() -> Result<Bill> {
+pub fn from_cargo_metadata() -> Result<Bill> {
     let mut command = cargo();
     command.args(["metadata", "--format-version", "1", "--locked"]);
     for machine in MACHINES {
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn the_bill_has_what_is_linked_and_not_what_builds_or_tests() {
-        let crates = of_programs().unwrap().crates;
+        let crates = from_cargo_metadata().unwrap().crates;
         let has = |name: &str| crates.iter().any(|it| it.name == name);
         assert!(has("serde_json") && has("tokio") && has("openssh"));
         // Shipped binaries validate by themselves.

@@ -64,9 +64,9 @@ fn try_file(tree: &Path, file: &Path) -> Result<bool> {
     if file.extension().is_some_and(|it| it == "deb") {
         let inside = tree.join("package.deb");
         std::fs::copy(file, &inside).map_err(|e| format!("cannot copy it to {}: {e}", inside.display()))?;
-        output(within(tree, "dpkg").args(["--install", "/package.deb"]))?;
+        output(chroot_command(tree, "dpkg").args(["--install", "/package.deb"]))?;
         let tried = try_installed(Some(tree), Path::new("/usr"));
-        output(within(tree, "dpkg").args(["--purge", super::NAME]))?;
+        output(chroot_command(tree, "dpkg").args(["--purge", super::NAME]))?;
         tried?;
         let left = tree.join("usr/bin").join(build::OG);
         return if left.exists() { Err(format!("{} is left", left.display())) } else { Ok(true) };
@@ -100,7 +100,7 @@ fn tree(suite: &str) -> Result<PathBuf> {
 }
 
 /// A program of the tree, which sees nothing else.
-fn within(tree: &Path, program: impl AsRef<std::ffi::OsStr>) -> Command {
+fn chroot_command(tree: &Path, program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("chroot");
     command.arg(tree).arg(program).env_clear().stdin(Stdio::null());
     command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("DEBIAN_FRONTEND", "noninteractive");
@@ -114,7 +114,7 @@ pub fn try_installed(tree: Option<&Path>, prefix: &Path) -> Result {
         command.env_clear();
         command
     };
-    let bare = |program: &Path| tree.map_or_else(|| here(program), |tree| within(tree, program));
+    let bare = |program: &Path| tree.map_or_else(|| here(program), |tree| chroot_command(tree, program));
     // The path as this machine has it.
     let seen = |path: &Path| match tree {
         Some(tree) => tree.join(path.strip_prefix("/").unwrap_or(path)),

@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::model::{Example, Field, OF_THE_CALL, Page};
+use super::model::{CALL_ARGUMENTS, Example, Field, Page};
 use super::yaml;
 
 /// Keys of a result that Ansible documents itself, or that no task sees.
-const OF_ANSIBLE: [&str; 4] = ["changed", "failed", "ansible_facts", "invocation"];
+const ANSIBLE_KEYS: [&str; 4] = ["changed", "failed", "ansible_facts", "invocation"];
 
 /// Arguments for which, when a task does not give them, variables of the node count: og_action.py's `_of_the_node`.
-const OF_THE_NODE: [&str; 3] = ["data_dir", "env_file", "gauss_home"];
+const NODE_ARGUMENTS: [&str; 3] = ["data_dir", "env_file", "gauss_home"];
 
 /// The file for one module.
 pub fn documentation(page: &Page) -> String {
@@ -45,7 +45,7 @@ fn about(page: &Page) -> Value {
     let options: Map<_, _> = page
         .args
         .iter()
-        .filter(|f| !OF_THE_CALL.contains(&f.name.as_str()))
+        .filter(|f| !CALL_ARGUMENTS.contains(&f.name.as_str()))
         .map(|f| (f.name.clone(), argument(page, f)))
         .collect();
     json!({
@@ -84,7 +84,7 @@ fn about(page: &Page) -> Value {
 
 fn argument(page: &Page, field: &Field) -> Value {
     let mut it = option(field);
-    if OF_THE_NODE.contains(&field.name.as_str())
+    if NODE_ARGUMENTS.contains(&field.name.as_str())
         && let Some(text) = it["description"].as_array_mut()
     {
         let own_file = field.name == "data_dir" && page.args.iter().any(|f| f.name == "path");
@@ -122,7 +122,7 @@ pub fn option(field: &Field) -> Value {
 }
 
 fn returns(page: &Page) -> Value {
-    let keys = page.result.iter().filter(|f| !OF_ANSIBLE.contains(&f.name.as_str()));
+    let keys = page.result.iter().filter(|f| !ANSIBLE_KEYS.contains(&f.name.as_str()));
     keys.map(|f| {
         let mut it = returned(f, returned_when(f));
         if let Some(sample) = page.samples.get(&f.name) {
@@ -193,7 +193,8 @@ fn task(page: &Page, example: &Example) -> Value {
     let mut args = example.args.clone();
     let mut it = Map::new();
     it.insert("name".into(), example.title.clone().into());
-    let of_the_call: Vec<_> = OF_THE_CALL.iter().filter_map(|k| Some((*k, args.shift_remove(*k)?))).collect();
+    let of_the_call: Vec<_> =
+        CALL_ARGUMENTS.iter().filter_map(|k| Some((*k, args.shift_remove(*k)?))).collect();
     it.insert(format!("opengauss.node.{}", page.name), args.into());
     for (key, value) in of_the_call {
         it.insert(key.into(), value);

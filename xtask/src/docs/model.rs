@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::shell::Result;
 
 /// Arguments by which a caller sets how the task is run; Ansible and Salt have their own words for these.
-pub const OF_THE_CALL: [&str; 2] = ["check_mode", "diff"];
+pub const CALL_ARGUMENTS: [&str; 2] = ["check_mode", "diff"];
 
 /// What one module says of itself.
 pub struct Page {

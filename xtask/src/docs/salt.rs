@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::model::{Example, Field, OF_THE_CALL, Page};
+use super::model::{CALL_ARGUMENTS, Example, Field, Page};
 use super::yaml;
 
 /// Ends the part of the files that is written by hand.
@@ -103,7 +103,7 @@ fn short_description(page: &Page) -> &str {
 
 /// The arguments with their types, defaults and texts, as a docstring has them.
 pub fn arguments(out: &mut String, args: &[Field], wanted: impl Fn(&Field) -> bool) {
-    for arg in args.iter().filter(|f| !OF_THE_CALL.contains(&f.name.as_str()) && wanted(f)) {
+    for arg in args.iter().filter(|f| !CALL_ARGUMENTS.contains(&f.name.as_str()) && wanted(f)) {
         let mut facts =
             vec![if arg.list { format!("list of {}", arg.kind.name()) } else { arg.kind.name().to_owned() }];
         if !arg.choices.is_empty() {
@@ -174,7 +174,7 @@ fn is_plain(text: &str, more: &str) -> bool {
 }
 
 fn declaration(page: &Page, example: &Example, state: &str) -> Value {
-    let given = example.args.iter().filter(|(k, _)| *k != "state" && !OF_THE_CALL.contains(&k.as_str()));
+    let given = example.args.iter().filter(|(k, _)| *k != "state" && !CALL_ARGUMENTS.contains(&k.as_str()));
     let given: Vec<_> = given
         .map(|(key, value)| {
             // One slot or parameter is the state's name; several are Salt's `names`.
