@@ -68,10 +68,10 @@ impl Exchange<'_> {
                 return Err(extend_error(&error, self.path, &(again + &backup_note(left.as_deref()))));
             }
             Err(e) if e.kind() == ErrorKind::Busy => {
-                format!("the old file was not put back: {}", e.failure().detail)
+                format!("the old file was not restored: {}", e.failure().detail)
             }
             Err(e) => format!(
-                "the old file could not be put back, and at its next start the server reads the new one: {e}"
+                "the old file could not be restored, and at its next start the server reads the new one: {e}"
             ),
         };
         words += &backup_note(backup.as_deref());
@@ -207,8 +207,8 @@ mod tests {
         let full = |dir: &Path| std::fs::create_dir(dir.join(".f.og_tmp")).unwrap();
         let theirs = |dir: &Path| std::fs::write(dir.join("f"), "theirs").unwrap();
         for (meanwhile, words, text) in [
-            (&full as &dyn Fn(&Path), "not taken; the old file could not be put back", "new"),
-            (&theirs, "not taken; the old file was not put back", "theirs"),
+            (&full as &dyn Fn(&Path), "not taken; the old file could not be restored", "new"),
+            (&theirs, "not taken; the old file was not restored", "theirs"),
         ] {
             let (dir, detail, changed) = refused(ConfigKind::Conf, meanwhile);
             assert!(detail.starts_with(words) && detail.contains("; the old file is in /"), "{detail}");

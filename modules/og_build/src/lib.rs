@@ -109,7 +109,7 @@ async fn build(
             && let Err(e) = names::restore_node_name(call, node, old, name).await
         {
             let hint = error.failure().hint.clone().unwrap_or_default();
-            return Err(error.hint(format!("{hint}; the node's earlier name could not be put back: {e}")));
+            return Err(error.hint(format!("{hint}; the node's earlier name could not be restored: {e}")));
         }
         return Err(error);
     }

@@ -482,7 +482,7 @@ fn a_refused_file_that_cannot_be_taken_back_is_told_with_the_refusal() {
     let detail = result["error"]["detail"].as_str().unwrap();
     assert_eq!((&result["error"]["kind"], &result["changed"]), (&json!("command_failed"), &json!(true)));
     assert!(detail.contains("not supported by this build"), "{detail}");
-    assert!(detail.contains("the old file could not be put back"), "{detail}");
+    assert!(detail.contains("the old file could not be restored"), "{detail}");
     let [backup] = &served.files(".bak")[..] else { panic!("{result}") };
     assert!(detail.contains(backup), "{detail}");
     assert!(read(served.node.path()).contains("gss"));
