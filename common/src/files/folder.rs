@@ -120,7 +120,7 @@ impl OwnFolder {
                 Err(e) => return Err(Error::io("make", &path, &e.into())),
             };
             let file = acquire_flock(file, &path, "is being written", call).await?;
-            let own = file.metadata().map_err(|e| Error::io("look at", &path, &e))?;
+            let own = file.metadata().map_err(|e| Error::io("inspect", &path, &e))?;
             // The holder before may have given it another name, or removed it.
             if let Some(there) = self.stat(name)?
                 && (there.st_dev, there.st_ino) == (own.dev(), own.ino())
@@ -136,7 +136,7 @@ impl OwnFolder {
     /// As [`OwnFolder::open_file`].
     pub fn file_size(&self, name: &OsStr) -> Result<Option<u64>, Error> {
         let Some(file) = self.open_file(name)? else { return Ok(None) };
-        let meta = file.metadata().map_err(|e| Error::io("look at", &self.path.join(name), &e))?;
+        let meta = file.metadata().map_err(|e| Error::io("inspect", &self.path.join(name), &e))?;
         Ok(Some(meta.len()))
     }
 
@@ -197,7 +197,7 @@ impl OwnFolder {
         match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::ENOENT) => Ok(None),
-            Err(e) => Err(Error::io("look at", &self.path.join(name), &e.into())),
+            Err(e) => Err(Error::io("inspect", &self.path.join(name), &e.into())),
         }
     }
 
@@ -221,7 +221,7 @@ impl OwnFolder {
             Err(Errno::EISDIR | Errno::ENXIO) => return Err(refused("is not a regular file")),
             Err(e) => return Err(Error::io("open", &path, &e.into())),
         };
-        let meta = file.metadata().map_err(|e| Error::io("look at", &path, &e))?;
+        let meta = file.metadata().map_err(|e| Error::io("inspect", &path, &e))?;
         if !meta.is_file() {
             return Err(refused("is not a regular file"));
         }
@@ -289,7 +289,7 @@ impl OwnFolder {
     }
 
     fn own_stat(&self) -> Result<FileStat, Error> {
-        fstat(&self.fd).map_err(|e| Error::io("look at", &self.path, &e.into()))
+        fstat(&self.fd).map_err(|e| Error::io("inspect", &self.path, &e.into()))
     }
 
     fn writable_error(&self, mode: u32) -> Error {

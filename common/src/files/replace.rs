@@ -86,7 +86,7 @@ fn exchange(
                 .with_path(target.display()));
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-        Err(e) => return Err(Error::io("look at", &target, &e)),
+        Err(e) => return Err(Error::io("inspect", &target, &e)),
     };
     let (folder, temporary) = create_temporary(&target)?;
     let written = write_like(&temporary, content, &target, old.as_ref())
@@ -205,7 +205,7 @@ fn write_like(temporary: &Path, content: &[u8], target: &Path, old: Option<&Meta
         .map_err(fail("create"))?;
     file.write_all(content).map_err(fail("write"))?;
     if let Some(old) = old {
-        let made = file.metadata().map_err(fail("look at"))?;
+        let made = file.metadata().map_err(fail("inspect"))?;
         if (made.uid(), made.gid()) != (old.uid(), old.gid()) {
             fchown(&file, Some(old.uid()), Some(old.gid())).map_err(|e| {
                 Error::io("keep owner and group of", target, &e)

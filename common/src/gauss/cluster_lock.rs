@@ -113,5 +113,5 @@ pub fn remove(data_dir: &Path) -> Result<(), Error> {
 }
 
 fn inode(data_dir: &Path) -> Result<u64, Error> {
-    std::fs::metadata(data_dir).map(|m| m.ino()).map_err(|e| Error::io("look at", data_dir, &e))
+    std::fs::metadata(data_dir).map(|m| m.ino()).map_err(|e| Error::io("inspect", data_dir, &e))
 }

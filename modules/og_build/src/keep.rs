@@ -80,7 +80,7 @@ fn check_space(folder: &Path, free: Bytes, bytes: Bytes) -> Result<(), Error> {
 
 /// The folder beside the data directory, named after the part of the log.
 fn folder(data_dir: &Path, from: Option<Lsn>, end: Lsn) -> Result<PathBuf, Error> {
-    let real = fs::canonicalize(data_dir).map_err(|e| Error::io("look at", data_dir, &e))?;
+    let real = fs::canonicalize(data_dir).map_err(|e| Error::io("inspect", data_dir, &e))?;
     let place = |lsn: Lsn| lsn.to_string().replace('/', "-");
     let from = from.map_or_else(|| "begin".to_owned(), place);
     let name = real.file_name().unwrap_or_default().to_string_lossy();

@@ -72,7 +72,7 @@ async fn query(path: &Path) -> Result<Report<Output>, Error> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             return Ok(Report::unchanged(format!("{} is not there", path.display()), output));
         }
-        Err(e) => return Err(Error::io("look at", path, &e)),
+        Err(e) => return Err(Error::io("inspect", path, &e)),
     };
     if !meta.is_file() {
         return Err(Error::new(ErrorKind::Io, format!("{} is not a regular file", path.display()))

@@ -161,7 +161,7 @@ pub(crate) async fn receive(call: &Call, args: &Args) -> Result<Report<Output>, 
 /// Inspects what has the target's name; what could not be replaced is refused at once.
 async fn inspect_target(folder: &OwnFolder, wanted: &Wanted<'_>) -> Result<TargetState, Error> {
     let Some(file) = folder.open_file(wanted.name)? else { return Ok(TargetState::Other) };
-    let fail = |e: std::io::Error| Error::io("look at", wanted.path, &e);
+    let fail = |e: std::io::Error| Error::io("inspect", wanted.path, &e);
     let meta = file.metadata().map_err(fail)?;
     if meta.len() != wanted.size {
         return Ok(TargetState::Other);

@@ -283,7 +283,7 @@ pub fn untrusted_error(other: &Untrusted) -> Error {
 
 impl Folder {
     fn new(fd: OwnedFd, path: PathBuf) -> Result<Self, Error> {
-        let stat = fstat(&fd).map_err(|e| Error::io("look at", &path, &e.into()))?;
+        let stat = fstat(&fd).map_err(|e| Error::io("inspect", &path, &e.into()))?;
         Ok(Self { uid: stat.st_uid, gid: stat.st_gid, mode: permissions(&stat), fd, path })
     }
 

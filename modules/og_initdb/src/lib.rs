@@ -247,7 +247,7 @@ async fn initialise(
     make_folder(data_dir)?;
     std::fs::set_permissions(data_dir, std::fs::Permissions::from_mode(0o700))
         .map_err(io("set the mode of"))?;
-    let mark = Mark::new(data_dir, node_name).map_err(io("look at"))?;
+    let mark = Mark::new(data_dir, node_name).map_err(io("inspect"))?;
     let text = serde_json::to_vec(&mark).map_err(|e| Error::new(ErrorKind::Internal, e.to_string()))?;
     lock.write(&present.mark, &text)?;
     sync_folder(present.mark.parent().unwrap_or(data_dir))?;

@@ -77,7 +77,7 @@ impl Record {
         let is_own = match std::fs::symlink_metadata(folder) {
             Ok(meta) => meta.is_dir() && meta.uid() == nix::unistd::geteuid().as_raw(),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
-            Err(e) => return Err(Error::io("look at", folder, &e)),
+            Err(e) => return Err(Error::io("inspect", folder, &e)),
         };
         if !is_own {
             return Ok(None);
@@ -269,7 +269,7 @@ fn read_link(link: &Path) -> Result<Link, Error> {
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Link::Missing),
         Err(e) if e.kind() == std::io::ErrorKind::InvalidInput => Ok(Link::Other),
-        Err(e) => Err(Error::io("look at", link, &e)),
+        Err(e) => Err(Error::io("inspect", link, &e)),
     }
 }
 
@@ -308,7 +308,7 @@ fn read_env_file(link: &Path) -> Result<EnvFile, Error> {
     let path = env_path(link);
     match std::fs::symlink_metadata(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(EnvFile::Missing),
-        Err(e) => return Err(Error::io("look at", &path, &e)),
+        Err(e) => return Err(Error::io("inspect", &path, &e)),
         Ok(meta) if !meta.is_file() => return Ok(EnvFile::Foreign),
         Ok(_) => {}
     }

@@ -191,7 +191,7 @@ impl Removal {
                 Ok(meta) if meta.is_dir() => {}
                 Ok(_) => list.push(place),
                 Err(e) if e.kind() == ErrorKind::NotFound => {}
-                Err(e) => return Err(Error::io("look at", &place, &e)),
+                Err(e) => return Err(Error::io("inspect", &place, &e)),
             }
         }
         Ok(removal)
@@ -300,7 +300,7 @@ impl Ways {
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Way::Elsewhere,
             // Links in a circle.
             Err(_) if parent.is_symlink() => Way::Elsewhere,
-            Err(e) => return Err(Error::io("look at", parent, &e)),
+            Err(e) => return Err(Error::io("inspect", parent, &e)),
         };
         self.known.insert(parent.to_owned(), way);
         Ok(way)

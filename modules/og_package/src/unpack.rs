@@ -235,7 +235,7 @@ impl Unpacker<'_> {
 
     /// Makes the links, and finds out from the system itself where they lead: one may lead through another.
     fn make_links(&mut self) -> Result<(), Error> {
-        let root = std::fs::canonicalize(self.root).map_err(|e| Error::io("look at", self.root, &e))?;
+        let root = std::fs::canonicalize(self.root).map_err(|e| Error::io("inspect", self.root, &e))?;
         for (path, to) in std::mem::take(&mut self.links) {
             symlink(&to, self.root.join(&path)).map_err(|e| self.failed(&path, &e))?;
             self.made.insert(path, Made::Link);
@@ -243,7 +243,7 @@ impl Unpacker<'_> {
         let links = self.made.iter().filter(|(_, made)| **made == Made::Link);
         for (path, _) in links {
             let place = self.root.join(path);
-            let to = std::fs::read_link(&place).map_err(|e| Error::io("look at", &place, &e))?;
+            let to = std::fs::read_link(&place).map_err(|e| Error::io("inspect", &place, &e))?;
             let leads_nowhere_else = match std::fs::canonicalize(&place) {
                 Ok(real) => real.starts_with(&root),
                 // Without `..` it could only lead to what is in the folder.

@@ -131,7 +131,7 @@ impl ProbeFile {
 /// `not_found` where the data directory is gone.
 pub fn path(data_dir: &Path) -> Result<PathBuf, Error> {
     // Two paths of one data directory have one probe.
-    let real = std::fs::canonicalize(data_dir).map_err(|e| Error::io("look at", data_dir, &e))?;
+    let real = std::fs::canonicalize(data_dir).map_err(|e| Error::io("inspect", data_dir, &e))?;
     Ok(Environment::cache_file(PROGRAM, &real, "json"))
 }
 

@@ -99,7 +99,7 @@ impl Reading {
     fn key(&mut self, path: &Path, certificate: Option<&Certificate>) -> Option<CertificateFile> {
         let content = self.content(path)?;
         let problem = match std::fs::metadata(path).map(|meta| meta.permissions().mode() & 0o7777) {
-            Err(e) => Some(Error::io("look at", path, &e).failure().detail.clone()),
+            Err(e) => Some(Error::io("inspect", path, &e).failure().detail.clone()),
             Ok(mode) if mode & OTHERS != 0 => {
                 Some(format!("{0} is open to others (mode {mode:04o}); chmod 0600 {0}", path.display()))
             }

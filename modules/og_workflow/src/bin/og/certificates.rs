@@ -222,7 +222,7 @@ fn check_there(folder: &Path, items: &[Item]) -> Result<(), Error> {
         problems.extend(read(folder, &[], clock::now()).problems);
     }
     if there(&key) {
-        let meta = std::fs::metadata(&key).map_err(|e| Error::io("look at", &key, &e))?;
+        let meta = std::fs::metadata(&key).map_err(|e| Error::io("inspect", &key, &e))?;
         let mode = meta.permissions().mode() & 0o7777;
         if mode & 0o077 != 0 {
             problems.push(format!("{0} is open to others (mode {mode:04o}); chmod 0600 {0}", key.display()));
