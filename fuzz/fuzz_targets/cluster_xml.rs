@@ -6,7 +6,7 @@ use libfuzzer_sys::{arbitrary::Unstructured, fuzz_target};
 use og_common::cluster::spec::{Edit, NodeSpec, compare_with, differences, edit, without_ids};
 use og_common::cluster::static_config::{LAYOUT, PEER_SLOTS, StaticConfig};
 use og_common::cluster::xml::{self, Document, Globals, print_new};
-use og_common::cluster::{Cluster, Role};
+use og_common::cluster::{Cluster, ConfiguredRole};
 use og_fuzz::cluster;
 
 fuzz_target!(|data: &[u8]| {
@@ -37,13 +37,14 @@ fn read(bytes: &[u8], what: u8) {
 
 /// Edits the file for a cluster that is a bit different.
 fn changed(document: &Document, cluster: &Cluster, what: u8) {
-    let standby = |n: &&og_common::cluster::ClusterNode| n.data_nodes.iter().all(|d| d.role != Role::Primary);
+    let standby =
+        |n: &&og_common::cluster::ClusterNode| n.data_nodes.iter().all(|d| d.role != ConfiguredRole::Primary);
     let name = cluster.nodes.iter().rev().find(standby).map(|n| n.name.clone());
     let drop: Vec<String> = name.clone().into_iter().collect();
     let new = [NodeSpec {
         name: "new&<\"node".replace(['&', '<', '"'], ""),
         address: og_common::cluster::spec::Addresses::One("10.255.255.1".to_owned()),
-        role: (what == 1).then_some(Role::CascadeStandby),
+        role: (what == 1).then_some(ConfiguredRole::CascadeStandby),
         ..NodeSpec::default()
     }];
     let wanted = edit(

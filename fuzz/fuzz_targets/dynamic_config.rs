@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::{arbitrary::Unstructured, fuzz_target};
-use og_common::cluster::Role;
+use og_common::cluster::ConfiguredRole;
 use og_common::cluster::dynamic_config::{DynamicConfig, Roles, parse_dnrole, print_dnrole};
 use og_fuzz::{Layout, cluster, reseal};
 
@@ -32,7 +32,12 @@ fn write(data: &[u8]) -> libfuzzer_sys::arbitrary::Result<()> {
     let time = u.arbitrary()?;
     let mut roles = Roles::new();
     for _ in 0..u.int_in_range(0..=6)? {
-        let role = *u.choose(&[Role::Primary, Role::Standby, Role::Standby, Role::CascadeStandby])?;
+        let role = *u.choose(&[
+            ConfiguredRole::Primary,
+            ConfiguredRole::Standby,
+            ConfiguredRole::Standby,
+            ConfiguredRole::CascadeStandby,
+        ])?;
         roles.insert(6001 + 10 * u.int_in_range(0..=6)?, role);
     }
     let cluster = cluster(&mut u)?;

@@ -3,7 +3,8 @@
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use og_common::cluster::{
-    AGENT_GROUP, Address, Cluster, ClusterNode, CmAgent, CmServer, DataNode, MAX_DATA_NODES, Role,
+    AGENT_GROUP, Cluster, ClusterAddress, ClusterNode, CmAgent, CmServer, ConfiguredRole, DataNode,
+    MAX_DATA_NODES,
 };
 
 /// What parts two halves of an input, such as a file and what is wanted of it.
@@ -67,15 +68,20 @@ fn text(u: &mut Unstructured, first: &str, most: usize) -> Result<String> {
     Ok(text)
 }
 
-fn role(u: &mut Unstructured) -> Result<Role> {
-    Ok(*u.choose(&[Role::Primary, Role::Standby, Role::CascadeStandby, Role::DummyStandby])?)
+fn role(u: &mut Unstructured) -> Result<ConfiguredRole> {
+    Ok(*u.choose(&[
+        ConfiguredRole::Primary,
+        ConfiguredRole::Standby,
+        ConfiguredRole::CascadeStandby,
+        ConfiguredRole::DummyStandby,
+    ])?)
 }
 
-fn addresses(u: &mut Unstructured, v6: bool) -> Result<Vec<Address>> {
+fn addresses(u: &mut Unstructured, v6: bool) -> Result<Vec<ClusterAddress>> {
     let mut list = Vec::new();
     for _ in 0..u.int_in_range(0..=3)? {
         let n: u8 = u.arbitrary()?;
-        list.push(Address::from_written(match u.int_in_range(0..=7)? {
+        list.push(ClusterAddress::from_written(match u.int_in_range(0..=7)? {
             0 => text(u, "", 140)?,
             _ if v6 => format!("fd00::{n:x}:{:x}", u.arbitrary::<u16>()?),
             _ => format!("10.0.{n}.{}", u.arbitrary::<u8>()?),
@@ -118,8 +124,8 @@ pub fn cluster(u: &mut Unstructured) -> Result<Cluster> {
                 port,
                 role: match (i, u.int_in_range(0..=7)?) {
                     (_, 0) => role(u)?,
-                    (0, _) => Role::Primary,
-                    _ => Role::Standby,
+                    (0, _) => ConfiguredRole::Primary,
+                    _ => ConfiguredRole::Standby,
                 },
                 ha_addresses: other(u)?,
                 ha_port: if u.ratio(1, 6)? { u.arbitrary()? } else { port.wrapping_add(1) },

@@ -1,8 +1,8 @@
 //! What [`Cluster::check`] asks.
 
 use super::{
-    AGENT_GROUP, Address, Cluster, ClusterNode, DataNode, MAX_ADDRESSES, MAX_DATA_NODES, MAX_NODES,
-    MAX_PEERS, Role,
+    AGENT_GROUP, Cluster, ClusterAddress, ClusterNode, ConfiguredRole, DataNode, MAX_ADDRESSES,
+    MAX_DATA_NODES, MAX_NODES, MAX_PEERS,
 };
 use crate::base::Error;
 use std::collections::{BTreeMap, HashMap};
@@ -72,7 +72,7 @@ pub(super) fn check_node(node: &ClusterNode) -> Result<(), Error> {
         check_addresses(node, "cm_server.ha_address", &server.ha_addresses)?;
         check_port(node, "cm_server.port", server.port)?;
         check_port(node, "cm_server.ha_port", server.ha_port)?;
-        if !matches!(server.role, Role::Primary | Role::Standby) {
+        if !matches!(server.role, ConfiguredRole::Primary | ConfiguredRole::Standby) {
             return Err(
                 invalid_node(node, format!("a CM server is no {}", server.role)).gauss_code("GAUSS-51204")
             );
@@ -81,7 +81,7 @@ pub(super) fn check_node(node: &ClusterNode) -> Result<(), Error> {
             check_addresses(
                 node,
                 "cm_server.float_address",
-                &[Address::from_written(&server.float_address)],
+                &[ClusterAddress::from_written(&server.float_address)],
             )?;
         }
     }
@@ -156,7 +156,7 @@ fn check_folder(node: &ClusterNode, what: &str, path: &str) -> Result<(), Error>
     }
 }
 
-fn check_addresses(node: &ClusterNode, what: &str, list: &[Address]) -> Result<(), Error> {
+fn check_addresses(node: &ClusterNode, what: &str, list: &[ClusterAddress]) -> Result<(), Error> {
     if list.is_empty() {
         return Err(invalid_node(node, format!("{what} is missing")).gauss_code("GAUSS-51207"));
     }
@@ -191,7 +191,9 @@ fn check_duplicates(nodes: &[ClusterNode]) -> Result<(), Error> {
             ("id", node.id.to_string()),
             ("CM agent's id", node.cm_agent.id.to_string()),
         ];
-        keys.extend(node.addresses.iter().map(|a| ("address", Address::from_text(a.as_str()).to_string())));
+        keys.extend(
+            node.addresses.iter().map(|a| ("address", ClusterAddress::from_text(a.as_str()).to_string())),
+        );
         keys.extend(node.data_nodes.iter().map(|d| ("instance_id", d.id.to_string())));
         keys.extend(node.cm_server.iter().map(|s| ("CM server's id", s.id.to_string())));
         for (what, value) in keys {
@@ -245,8 +247,11 @@ fn check_groups(cluster: &Cluster) -> Result<(), Error> {
             ))
             .gauss_code("GAUSS-51230"));
         }
-        let primaries: Vec<&str> =
-            members.iter().filter(|(_, d)| d.role == Role::Primary).map(|(n, _)| n.name.as_str()).collect();
+        let primaries: Vec<&str> = members
+            .iter()
+            .filter(|(_, d)| d.role == ConfiguredRole::Primary)
+            .map(|(n, _)| n.name.as_str())
+            .collect();
         if primaries.len() != 1 {
             return Err(Error::refused(if primaries.is_empty() {
                 format!("no node is the primary{which}")

@@ -8,7 +8,7 @@ use super::page::{
     read_node_count, u32_at, wrong_checksum,
 };
 use super::static_config::LAYOUT;
-use super::{Cluster, MAX_DATA_NODES, MAX_NODES, Role};
+use super::{Cluster, ConfiguredRole, MAX_DATA_NODES, MAX_NODES};
 use crate::base::Error;
 
 const HEADER_BYTES: usize = 24;
@@ -43,13 +43,13 @@ pub struct LiveDataNode {
     /// Its group.
     pub group: u32,
     /// The role it had.
-    pub role: Role,
+    pub role: ConfiguredRole,
     /// Its data directory.
     pub data_dir: String,
 }
 
 /// The live role of each server by its number; a server that is not there is down or could not be asked.
-pub type Roles = BTreeMap<u32, Role>;
+pub type Roles = BTreeMap<u32, ConfiguredRole>;
 
 impl DynamicConfig {
     /// The file for a cluster whose servers have these roles now.
@@ -72,7 +72,7 @@ impl DynamicConfig {
                     .map(|d| LiveDataNode {
                         id: d.id,
                         group: d.group,
-                        role: roles.get(&d.id).copied().unwrap_or(Role::Standby),
+                        role: roles.get(&d.id).copied().unwrap_or(ConfiguredRole::Standby),
                         data_dir: d.data_dir.clone(),
                     })
                     .collect(),
@@ -191,7 +191,7 @@ fn live_node(bytes: &[u8], r: &mut Reader, n: usize) -> Result<LiveNode, Error> 
         let id = r.u32("the data node's id")?;
         let group = r.u32("the data node's group")?;
         let code = r.u32("the data node's role")?;
-        let role = Role::from_code(code).ok_or_else(|| {
+        let role = ConfiguredRole::from_code(code).ok_or_else(|| {
             Error::corrupt(format!("node {name}: role {code} of dn_{id}, it must be 0 to 3"))
                 .gauss_code("GAUSS-51204")
         })?;
@@ -209,7 +209,7 @@ fn live_node(bytes: &[u8], r: &mut Reader, n: usize) -> Result<LiveNode, Error> 
 fn check_single_primary(cluster: &Cluster, roles: &Roles) -> Result<(), Error> {
     let primaries: Vec<String> = cluster
         .data_nodes()
-        .filter(|(_, d)| roles.get(&d.id) == Some(&Role::Primary))
+        .filter(|(_, d)| roles.get(&d.id) == Some(&ConfiguredRole::Primary))
         .map(|(n, d)| format!("{} ({})", n.name, d.name()))
         .collect();
     match primaries.as_slice() {
@@ -244,7 +244,7 @@ pub fn print_dnrole(cluster: &Cluster, roles: &Roles) -> Result<String, Error> {
 ///
 /// # Errors
 /// `corrupt`, naming the line.
-pub fn parse_dnrole(text: &str) -> Result<Vec<(String, Option<Role>)>, Error> {
+pub fn parse_dnrole(text: &str) -> Result<Vec<(String, Option<ConfiguredRole>)>, Error> {
     text.lines()
         .enumerate()
         .map(|(i, line)| {
@@ -252,7 +252,7 @@ pub fn parse_dnrole(text: &str) -> Result<Vec<(String, Option<Role>)>, Error> {
             let (name, code) = line.split_once('=').filter(|(n, _)| !n.is_empty()).ok_or_else(bad)?;
             let role = match code {
                 "9" => None,
-                _ => Some(code.parse().ok().and_then(Role::from_code).ok_or_else(bad)?),
+                _ => Some(code.parse().ok().and_then(ConfiguredRole::from_code).ok_or_else(bad)?),
             };
             Ok((name.to_owned(), role))
         })

@@ -45,7 +45,7 @@ pub const AGENT_GROUP: i32 = -3;
 /// What a data node was when the file was written; the live role may be another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Role {
+pub enum ConfiguredRole {
     /// Takes writes.
     Primary,
     /// Receives from the primary.
@@ -56,7 +56,7 @@ pub enum Role {
     CascadeStandby,
 }
 
-impl Role {
+impl ConfiguredRole {
     /// The number in the files (`instanceType`).
     #[must_use]
     pub fn code(self) -> u32 {
@@ -92,7 +92,7 @@ impl Role {
     }
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for ConfiguredRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -101,9 +101,9 @@ impl fmt::Display for Role {
 /// An address as it stands in a file. Two are equal when they are the same IP, however it is written.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
-pub struct Address(String);
+pub struct ClusterAddress(String);
 
-impl Address {
+impl ClusterAddress {
     /// Takes the address as it stands, unchecked; [`Cluster::check`] refuses one that is no IP.
     pub fn from_written(text: impl Into<String>) -> Self {
         Self(text.into())
@@ -129,15 +129,15 @@ impl Address {
     }
 }
 
-impl PartialEq for Address {
+impl PartialEq for ClusterAddress {
     fn eq(&self, other: &Self) -> bool {
         self.0 == other.0 || self.ip().is_some_and(|ip| other.ip() == Some(ip))
     }
 }
 
-impl Eq for Address {}
+impl Eq for ClusterAddress {}
 
-impl fmt::Display for Address {
+impl fmt::Display for ClusterAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -162,9 +162,9 @@ pub struct ClusterNode {
     /// The zone's priority (`azPriority`), 1 to 10, 1 being the highest.
     pub zone_priority: u32,
     /// The addresses that servers talk to each other on (`backIp1`).
-    pub addresses: Vec<Address>,
+    pub addresses: Vec<ClusterAddress>,
     /// The addresses that OM reaches the machine on (`sshIp1`).
-    pub ssh_addresses: Vec<Address>,
+    pub ssh_addresses: Vec<ClusterAddress>,
     /// The folder of CM on this machine (`cmDir`); empty without CM.
     pub cm_dir: String,
     /// The CM server, if one runs here.
@@ -187,18 +187,18 @@ pub struct CmServer {
     /// Its floating address; openGauss leaves it empty.
     pub float_address: String,
     /// Where it listens.
-    pub listen_addresses: Vec<Address>,
+    pub listen_addresses: Vec<ClusterAddress>,
     /// Its port.
     pub port: u32,
     /// Where it talks to the other CM servers.
-    pub ha_addresses: Vec<Address>,
+    pub ha_addresses: Vec<ClusterAddress>,
     /// The port for that: `port` + 1.
     pub ha_port: u32,
     /// Primary or standby as configured; CM elects the live one itself.
-    pub role: Role,
+    pub role: ConfiguredRole,
     /// What OM writes as the CM server's peer: by a slip of its writer the first data node of the group with the same
     /// number. [`Cluster::link_peers`] fills it.
-    pub peer_addresses: Vec<Address>,
+    pub peer_addresses: Vec<ClusterAddress>,
     /// That data node's port. [`Cluster::link_peers`] fills it.
     pub peer_port: u32,
 }
@@ -211,7 +211,7 @@ pub struct CmAgent {
     /// Its group (`mirrorId`): [`AGENT_GROUP`].
     pub group: i32,
     /// Its addresses: those of the node.
-    pub addresses: Vec<Address>,
+    pub addresses: Vec<ClusterAddress>,
 }
 
 /// One database server.
@@ -228,13 +228,13 @@ pub struct DataNode {
     /// Always empty in openGauss.
     pub ssd_dir: String,
     /// Where it listens.
-    pub listen_addresses: Vec<Address>,
+    pub listen_addresses: Vec<ClusterAddress>,
     /// Its port.
     pub port: u32,
     /// Its role when the file was written.
-    pub role: Role,
+    pub role: ConfiguredRole,
     /// Where it replicates.
-    pub ha_addresses: Vec<Address>,
+    pub ha_addresses: Vec<ClusterAddress>,
     /// The port for that: `port` + 1.
     pub ha_port: u32,
     /// The other servers of its group as the file has them. [`Cluster::link_peers`] fills it.
@@ -255,11 +255,11 @@ pub struct PeerRecord {
     /// Its data directory.
     pub data_dir: String,
     /// Where it replicates.
-    pub ha_addresses: Vec<Address>,
+    pub ha_addresses: Vec<ClusterAddress>,
     /// The port for that.
     pub ha_port: u32,
     /// Its role.
-    pub role: Role,
+    pub role: ConfiguredRole,
 }
 
 impl Cluster {
@@ -289,7 +289,7 @@ impl Cluster {
     /// The first node that holds a primary.
     #[must_use]
     pub fn primary(&self) -> Option<&ClusterNode> {
-        self.data_nodes().find(|(_, d)| d.role == Role::Primary).map(|(n, _)| n)
+        self.data_nodes().find(|(_, d)| d.role == ConfiguredRole::Primary).map(|(n, _)| n)
     }
 
     /// Whether CM servers run in the cluster.
@@ -319,7 +319,7 @@ impl Cluster {
             for d in &mut node.data_nodes {
                 let mut others: Vec<&(u32, PeerRecord)> =
                     groups.get(&d.group).into_iter().flatten().filter(|(id, _)| *id != d.id).collect();
-                if d.role == Role::Primary {
+                if d.role == ConfiguredRole::Primary {
                     others.sort_by_key(|(id, _)| *id);
                 }
                 d.peers = others.into_iter().map(|(_, peer)| peer.clone()).collect();

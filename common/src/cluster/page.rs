@@ -1,7 +1,7 @@
 //! What the two binary files have in common: pages of 8192 bytes, little-endian integers packed without gaps, strings
 //! of fixed width filled up with NUL, and a CRC-32 before each record.
 
-use super::{Address, MAX_ADDRESSES, MAX_DATA_NODES, MAX_NODES};
+use super::{ClusterAddress, MAX_ADDRESSES, MAX_DATA_NODES, MAX_NODES};
 use crate::base::Error;
 
 /// Every record begins on a page of its own.
@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A list of addresses.
-    pub(super) fn addresses(&mut self, what: &str) -> Result<Vec<Address>, Error> {
+    pub(super) fn addresses(&mut self, what: &str) -> Result<Vec<ClusterAddress>, Error> {
         let at = self.at;
         let count = self.u32(what)? as usize;
         if count > MAX_ADDRESSES {
@@ -138,7 +138,7 @@ impl<'a> Reader<'a> {
         }
         let mut list = Vec::with_capacity(count);
         for _ in 0..count {
-            list.push(Address::from_written(self.string(what, ADDRESS_BYTES)?));
+            list.push(ClusterAddress::from_written(self.string(what, ADDRESS_BYTES)?));
         }
         self.zeros(what, (MAX_ADDRESSES - count) * ADDRESS_BYTES)?;
         Ok(list)
@@ -200,7 +200,7 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) fn addresses(&mut self, what: &str, list: &[Address]) -> Result<(), Error> {
+    pub(super) fn addresses(&mut self, what: &str, list: &[ClusterAddress]) -> Result<(), Error> {
         let count =
             u32::try_from(list.len()).ok().filter(|n| *n as usize <= MAX_ADDRESSES).ok_or_else(|| {
                 Error::refused(format!(

@@ -13,7 +13,8 @@ use super::page::{
 };
 use super::spec::{self, Difference};
 use super::{
-    Cluster, ClusterNode, CmAgent, CmServer, DataNode, MAX_DATA_NODES, MAX_NODES, MAX_PEERS, PeerRecord, Role,
+    Cluster, ClusterNode, CmAgent, CmServer, ConfiguredRole, DataNode, MAX_DATA_NODES, MAX_NODES, MAX_PEERS,
+    PeerRecord,
 };
 use crate::base::{Error, ErrorKind};
 
@@ -226,10 +227,10 @@ fn record_slots(bytes: &[u8], begin: usize, n: usize) -> Result<Option<usize>, E
     Err(wrong_checksum(n, begin, WHEN_DAMAGED))
 }
 
-fn read_role(r: &mut Reader, what: &str) -> Result<Role, Error> {
+fn read_role(r: &mut Reader, what: &str) -> Result<ConfiguredRole, Error> {
     let at = r.at();
     let code = r.u32(what)?;
-    Role::from_code(code).ok_or_else(|| {
+    ConfiguredRole::from_code(code).ok_or_else(|| {
         Error::corrupt(format!("{what} at byte {at} is {code}, it must be 0 to 3")).gauss_code("GAUSS-51204")
     })
 }
@@ -312,7 +313,7 @@ fn read_cm_server(r: &mut Reader) -> Result<(String, Option<CmServer>), Error> {
         port: 0,
         ha_addresses: Vec::new(),
         ha_port: 0,
-        role: Role::Primary,
+        role: ConfiguredRole::Primary,
         peer_addresses: Vec::new(),
         peer_port: 0,
     };
@@ -362,7 +363,7 @@ fn is_free(peer: &PeerRecord) -> bool {
     peer.data_dir.is_empty()
         && peer.ha_addresses.is_empty()
         && peer.ha_port == 0
-        && peer.role == Role::Primary
+        && peer.role == ConfiguredRole::Primary
 }
 
 /// What the rest relies on: names and ids say which node is meant.

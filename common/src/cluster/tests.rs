@@ -67,8 +67,8 @@ fn every_sample_is_printed_as_it_was_and_its_derived_parts_are_derived_alike() {
     }
 }
 
-fn texts(list: &[Address]) -> Vec<&str> {
-    list.iter().map(Address::as_str).collect()
+fn texts(list: &[ClusterAddress]) -> Vec<&str> {
+    list.iter().map(ClusterAddress::as_str).collect()
 }
 
 /// What our reader found, in the words of OM's reader.
@@ -207,7 +207,7 @@ fn a_node_added_to_a_cluster_with_cm_gets_a_cm_server_like_the_others() {
     let new = edit(&old, Edit { add: &add, ..Edit::default() }).unwrap();
     let node = new.node("node4").unwrap();
     let server = node.cm_server.as_ref().unwrap();
-    assert_eq!((server.id, server.port, server.role), (4, 15300, Role::Standby));
+    assert_eq!((server.id, server.port, server.role), (4, 15300, ConfiguredRole::Standby));
     assert_eq!(node.cm_dir, "/gauss/data/cm");
     // The writer's slip: the peer of a CM server is the first data node.
     assert_eq!((server.peer_addresses[0].as_str(), server.peer_port), ("10.0.0.1", 15401));
@@ -218,8 +218,8 @@ fn roles_move_with_the_primary_and_ids_do_not() {
     let old = sample("one_primary_one_standby").cluster;
     let new = edit(&old, Edit { primary: Some("2"), ..Edit::default() }).unwrap();
     let roles: Vec<_> = new.data_nodes().map(|(_, d)| (d.id, d.role)).collect();
-    assert_eq!(roles, [(6001, Role::Standby), (6002, Role::Primary)]);
-    assert_eq!(new.nodes[0].data_nodes[0].peers[0].role, Role::Primary);
+    assert_eq!(roles, [(6001, ConfiguredRole::Standby), (6002, ConfiguredRole::Primary)]);
+    assert_eq!(new.nodes[0].data_nodes[0].peers[0].role, ConfiguredRole::Primary);
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn what_must_not_be_is_refused_and_said() {
             "both have the instance_id 6002",
         ),
         (
-            NodeSpec { role: Some(Role::Primary), ..spec("new", "192.168.0.20") },
+            NodeSpec { role: Some(ConfiguredRole::Primary), ..spec("new", "192.168.0.20") },
             "more than one node is the primary",
         ),
         (NodeSpec { id: Some(9), ..spec("stb1.opengauss.com", "192.168.0.12") }, "cannot become 9"),
@@ -289,11 +289,15 @@ fn a_server_that_was_alone_takes_the_ids_of_the_cluster_it_joins() {
     let nodes = [
         NodeSpec {
             id: Some(1),
-            role: Some(Role::Primary),
+            role: Some(ConfiguredRole::Primary),
             data_dir: Some("/gauss/data/db1".into()),
             ..spec("first", "192.168.0.1")
         },
-        NodeSpec { id: Some(2), role: Some(Role::Standby), ..spec("prod.opengauss.com", "192.168.0.11") },
+        NodeSpec {
+            id: Some(2),
+            role: Some(ConfiguredRole::Standby),
+            ..spec("prod.opengauss.com", "192.168.0.11")
+        },
     ];
     let joined = build(&nodes, Some(&alone)).unwrap();
     let ids: Vec<_> = joined.data_nodes().map(|(n, d)| (n.id, d.id)).collect();
@@ -309,7 +313,7 @@ fn the_largest_cluster_gets_its_ids_and_is_read_again() {
             data_nodes: Some(vec![spec::DataNodeSpec {
                 group: Some(i / 8 + 1),
                 data_dir: "/d".into(),
-                role: i.is_multiple_of(8).then_some(Role::Primary),
+                role: i.is_multiple_of(8).then_some(ConfiguredRole::Primary),
                 ..spec::DataNodeSpec::default()
             }]),
             ..spec(&format!("n{i}"), &format!("10.1.{}.{}", i / 250, i % 250 + 1))
@@ -444,8 +448,12 @@ fn dynamic_configs_are_read_and_written_as_om_does() {
 #[test]
 fn live_roles_need_exactly_one_primary() {
     let cluster = sample("seed_1p2s1c").cluster;
-    let roles = |list: &[(u32, Role)]| list.iter().copied().collect::<Roles>();
-    let good = roles(&[(6001, Role::Standby), (6002, Role::Primary), (6004, Role::CascadeStandby)]);
+    let roles = |list: &[(u32, ConfiguredRole)]| list.iter().copied().collect::<Roles>();
+    let good = roles(&[
+        (6001, ConfiguredRole::Standby),
+        (6002, ConfiguredRole::Primary),
+        (6004, ConfiguredRole::CascadeStandby),
+    ]);
     let text = print_dnrole(&cluster, &good).unwrap();
     assert_eq!(
         text,
@@ -453,8 +461,11 @@ fn live_roles_need_exactly_one_primary() {
     );
     let read = parse_dnrole(&text).unwrap();
     assert_eq!(read[2], ("stb2.opengauss.com".to_owned(), None));
-    assert_eq!(read[1].1, Some(Role::Primary));
-    for bad in [roles(&[(6001, Role::Standby)]), roles(&[(6001, Role::Primary), (6002, Role::Primary)])] {
+    assert_eq!(read[1].1, Some(ConfiguredRole::Primary));
+    for bad in [
+        roles(&[(6001, ConfiguredRole::Standby)]),
+        roles(&[(6001, ConfiguredRole::Primary), (6002, ConfiguredRole::Primary)]),
+    ] {
         let error = DynamicConfig::new(&cluster, &bad, TIME).unwrap_err();
         assert_eq!(error.failure().gauss_code.as_deref(), Some("GAUSS-51230"));
     }

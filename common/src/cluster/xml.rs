@@ -12,7 +12,7 @@ use std::ops::Range;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-use super::{Address, Cluster, ClusterNode, DataNode, Role, spec};
+use super::{Cluster, ClusterAddress, ClusterNode, ConfiguredRole, DataNode, spec};
 use crate::base::Error;
 
 /// What OM takes in `CLUSTER`, besides `floatIp1` and so on.
@@ -527,8 +527,8 @@ fn join_items<'t>(items: impl Iterator<Item = &'t str>) -> String {
     items.collect::<Vec<_>>().join(",")
 }
 
-fn first_address(list: &[Address]) -> &str {
-    list.first().map_or("", Address::as_str)
+fn first_address(list: &[ClusterAddress]) -> &str {
+    list.first().map_or("", ClusterAddress::as_str)
 }
 
 /// The data nodes in the order of `dataNode1`: the primary, then the others by number.
@@ -568,7 +568,7 @@ fn new_device(node: &ClusterNode, cluster: &Cluster, primary: &ClusterNode) -> N
         params.push(("cmDir", node.cm_dir.clone()));
     }
     if let Some(server) = &node.cm_server {
-        if server.role == Role::Primary {
+        if server.role == ConfiguredRole::Primary {
             // Its own node first, then the others by number.
             let mut servers: Vec<_> =
                 cluster.nodes.iter().filter_map(|n| n.cm_server.as_ref().map(|s| (n, s))).collect();
@@ -617,5 +617,5 @@ fn new_device(node: &ClusterNode, cluster: &Cluster, primary: &ClusterNode) -> N
 }
 
 fn is_cascade(node: &ClusterNode) -> bool {
-    node.data_nodes.iter().any(|d| d.role == Role::CascadeStandby)
+    node.data_nodes.iter().any(|d| d.role == ConfiguredRole::CascadeStandby)
 }

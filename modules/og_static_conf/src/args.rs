@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use og_common::cluster::Role;
+use og_common::cluster::ConfiguredRole;
 use og_common::cluster::spec::{Difference, NodeSpec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,7 +45,7 @@ pub enum LiveRole {
     CascadeStandby,
 }
 
-impl From<LiveRole> for Role {
+impl From<LiveRole> for ConfiguredRole {
     fn from(role: LiveRole) -> Self {
         match role {
             LiveRole::Primary => Self::Primary,
@@ -133,7 +133,7 @@ pub struct Instance {
     /// The node it is on.
     pub node: String,
     /// Its role in the file.
-    pub role: Role,
+    pub role: ConfiguredRole,
 }
 
 /// The module's own keys of the result.
@@ -172,7 +172,7 @@ pub struct Output {
     pub peer_slots: Option<usize>,
     /// The roles in cluster_dynamic_config, by the server's name (dn_6001 …); none when there is no such file.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub roles: Option<BTreeMap<String, Role>>,
+    pub roles: Option<BTreeMap<String, ConfiguredRole>>,
     /// With verify: every difference, `here` being the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub differences: Option<Vec<Difference>>,

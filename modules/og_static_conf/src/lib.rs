@@ -322,7 +322,7 @@ fn compare(verify: &Verify, config: &StaticConfig) -> Result<Vec<spec::Differenc
     Ok(spec::differences(present, &there))
 }
 
-fn roles(dynamic: &DynamicConfig) -> BTreeMap<String, og_common::cluster::Role> {
+fn roles(dynamic: &DynamicConfig) -> BTreeMap<String, og_common::cluster::ConfiguredRole> {
     dynamic.nodes.iter().flat_map(|n| &n.data_nodes).map(|d| (format!("dn_{}", d.id), d.role)).collect()
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use og_common::cluster::dynamic_config::{DynamicConfig, Roles, print_dnrole};
 use og_common::cluster::static_config::{LAYOUT, PEER_SLOTS, StaticConfig};
-use og_common::cluster::{Address, Cluster, DataNode, spec, xml};
+use og_common::cluster::{Cluster, ClusterAddress, DataNode, spec, xml};
 use og_common::protocol::{Diff, Error, Reason};
 
 use crate::args::{Args, Dynamic};
@@ -509,8 +509,8 @@ pub fn draw(config: &StaticConfig) -> String {
     lines.join("\n")
 }
 
-fn join_addresses(addresses: &[Address]) -> String {
-    addresses.iter().map(Address::as_str).collect::<Vec<_>>().join(",")
+fn join_addresses(addresses: &[ClusterAddress]) -> String {
+    addresses.iter().map(ClusterAddress::as_str).collect::<Vec<_>>().join(",")
 }
 
 fn draw_dynamic(config: &DynamicConfig) -> String {

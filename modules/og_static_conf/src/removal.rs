@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use og_common::cluster::dynamic_config::DynamicConfig;
 use og_common::cluster::static_config::StaticConfig;
-use og_common::cluster::{Address, ClusterNode};
+use og_common::cluster::{ClusterAddress, ClusterNode};
 use og_common::protocol::{Error, Reason};
 use og_common::replconn;
 
@@ -45,7 +45,7 @@ impl Leaving {
 fn in_use(config: &StaticConfig, data_dir: Option<&Path>) -> Vec<PathBuf> {
     let own = replconn::addresses();
     let is_here = |n: &&ClusterNode| {
-        n.id == config.local || n.addresses.iter().filter_map(Address::ip).any(|ip| own.contains(&ip))
+        n.id == config.local || n.addresses.iter().filter_map(ClusterAddress::ip).any(|ip| own.contains(&ip))
     };
     let here = config.cluster.nodes.iter().filter(is_here).flat_map(|n| &n.data_nodes);
     let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());

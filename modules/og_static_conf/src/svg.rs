@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use og_common::cluster::{Address, Cluster, ClusterNode, DataNode, Role};
+use og_common::cluster::{Cluster, ClusterAddress, ClusterNode, ConfiguredRole, DataNode};
 
 /// All lengths are in pixels. The font is monospaced, whichever it is; none is wider than this a character.
 const CHAR: usize = 8;
@@ -38,7 +38,7 @@ struct Card {
     zone: usize,
     /// How deep it is indented: below what it hangs on.
     level: usize,
-    role: Option<Role>,
+    role: Option<ConfiguredRole>,
     lines: Vec<Line>,
     /// All that it says in full, for whoever points at it.
     title: String,
@@ -93,16 +93,16 @@ impl Card {
     }
 }
 
-fn role_name(role: Role) -> &'static str {
+fn role_name(role: ConfiguredRole) -> &'static str {
     match role {
-        Role::Primary => "primary",
-        Role::Standby => "standby",
-        Role::DummyStandby => "dummy standby",
-        Role::CascadeStandby => "cascade standby",
+        ConfiguredRole::Primary => "primary",
+        ConfiguredRole::Standby => "standby",
+        ConfiguredRole::DummyStandby => "dummy standby",
+        ConfiguredRole::CascadeStandby => "cascade standby",
     }
 }
 
-fn socket(address: &Address, port: u32) -> String {
+fn socket(address: &ClusterAddress, port: u32) -> String {
     match address.ip() {
         Some(ip) if ip.is_ipv6() => format!("[{address}]:{port}"),
         _ => format!("{address}:{port}"),
@@ -184,7 +184,7 @@ fn plan_layout(cluster: &Cluster, zones: &[&str]) -> Layout {
     let groups: BTreeSet<u32> = cluster.data_nodes().map(|(_, d)| d.group).collect();
     for group in &groups {
         let members: Vec<_> = cluster.data_nodes().filter(|(_, d)| d.group == *group).collect();
-        let primary = members.iter().find(|(_, d)| d.role == Role::Primary);
+        let primary = members.iter().find(|(_, d)| d.role == ConfiguredRole::Primary);
         let mut put =
             |cards: &mut Vec<Card>, level, (n, d): (&ClusterNode, &DataNode), from: Option<usize>| {
                 cards.push(Card::new(zone(n), level, n, Some(d), groups.len()));
@@ -197,13 +197,13 @@ fn plan_layout(cluster: &Cluster, zones: &[&str]) -> Layout {
         let (mut below, mut hung) = (Vec::new(), BTreeSet::new());
         let mut first_standby = None;
         let is = |role| members.iter().filter(move |(_, d)| d.role == role);
-        for standby in is(Role::Standby).chain(is(Role::DummyStandby)) {
+        for standby in is(ConfiguredRole::Standby).chain(is(ConfiguredRole::DummyStandby)) {
             let at = put(&mut cards, 1, *standby, top);
             below.push(at);
-            if standby.1.role == Role::Standby {
+            if standby.1.role == ConfiguredRole::Standby {
                 first_standby.get_or_insert(at);
                 // The first standby of a zone gets the zone's cascade standbys.
-                for cascade in is(Role::CascadeStandby) {
+                for cascade in is(ConfiguredRole::CascadeStandby) {
                     if cascade.0.zone == standby.0.zone && hung.insert(cascade.1.id) {
                         below.push(put(&mut cards, 2, *cascade, Some(at)));
                     }
@@ -212,7 +212,7 @@ fn plan_layout(cluster: &Cluster, zones: &[&str]) -> Layout {
         }
         plan.rows.push(below);
         let mut elsewhere = Vec::new();
-        for cascade in is(Role::CascadeStandby).filter(|(_, d)| !hung.contains(&d.id)) {
+        for cascade in is(ConfiguredRole::CascadeStandby).filter(|(_, d)| !hung.contains(&d.id)) {
             elsewhere.push(put(&mut cards, 1, *cascade, first_standby.or(top)));
         }
         plan.rows.push(elsewhere);
@@ -323,7 +323,7 @@ fn route_wires(
         .iter()
         .map(|(to, from)| {
             let (card, source) = (&plan.cards[*to], &plan.cards[*from]);
-            let dashed = card.role == Some(Role::CascadeStandby);
+            let dashed = card.role == Some(ConfiguredRole::CascadeStandby);
             // Down the left side, above the card that it belongs to.
             let left = card.x - GAP / 2;
             let (end, middle) = (card.x - 2, card.middle());
@@ -350,7 +350,12 @@ fn route_wires(
 fn describe_counts(cluster: &Cluster) -> String {
     let count = |role| cluster.data_nodes().filter(|(_, d)| d.role == role).count();
     let mut parts = vec![count_words(cluster.nodes.len(), "node")];
-    for role in [Role::Primary, Role::Standby, Role::CascadeStandby, Role::DummyStandby] {
+    for role in [
+        ConfiguredRole::Primary,
+        ConfiguredRole::Standby,
+        ConfiguredRole::CascadeStandby,
+        ConfiguredRole::DummyStandby,
+    ] {
         if count(role) > 0 {
             parts.push(count_words(count(role), role_name(role)));
         }
@@ -392,10 +397,10 @@ text {{ font-family: "DejaVu Sans Mono", Menlo, Consolas, "Liberation Mono", mon
 fn put_card(out: &mut String, card: &Card, width: usize) {
     let (x, y, height) = (card.x, card.y, card.height());
     let color = match card.role {
-        Some(Role::Primary) => "p",
-        Some(Role::Standby) => "b",
-        Some(Role::CascadeStandby) => "k",
-        Some(Role::DummyStandby) | None => "o",
+        Some(ConfiguredRole::Primary) => "p",
+        Some(ConfiguredRole::Standby) => "b",
+        Some(ConfiguredRole::CascadeStandby) => "k",
+        Some(ConfiguredRole::DummyStandby) | None => "o",
     };
     // A String takes all that is written to it.
     let _ = writeln!(out, "<g><title>{}</title>", escape(&card.title));
@@ -419,7 +424,7 @@ mod tests {
     use super::*;
     use og_common::cluster::spec::{Addresses, NodeSpec, build};
 
-    fn node(name: &str, n: u32, zone: &str, role: Role) -> NodeSpec {
+    fn node(name: &str, n: u32, zone: &str, role: ConfiguredRole) -> NodeSpec {
         NodeSpec {
             name: name.to_owned(),
             address: Addresses::One(format!("10.0.0.{n}")),
@@ -432,13 +437,13 @@ mod tests {
 
     fn cluster() -> Cluster {
         let nodes = [
-            node("prod", 1, "AZ1", Role::Primary),
-            node("stb1", 2, "AZ1", Role::Standby),
-            node(&"long".repeat(16), 3, "AZ2", Role::Standby),
-            node("cas1", 4, "AZ1", Role::CascadeStandby),
+            node("prod", 1, "AZ1", ConfiguredRole::Primary),
+            node("stb1", 2, "AZ1", ConfiguredRole::Standby),
+            node(&"long".repeat(16), 3, "AZ2", ConfiguredRole::Standby),
+            node("cas1", 4, "AZ1", ConfiguredRole::CascadeStandby),
             NodeSpec {
                 data_dir: Some(format!("/{}/end", "d".repeat(900))),
-                ..node("cas2", 5, "AZ3", Role::CascadeStandby)
+                ..node("cas2", 5, "AZ3", ConfiguredRole::CascadeStandby)
             },
         ];
         build(&nodes, None).unwrap()

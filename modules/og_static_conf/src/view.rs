@@ -5,7 +5,7 @@ use std::path::Path;
 
 use og_common::clock;
 use og_common::cluster::static_config::StaticConfig;
-use og_common::cluster::{Address, Cluster, Role};
+use og_common::cluster::{Cluster, ClusterAddress, ConfiguredRole};
 use og_common::files;
 use og_common::protocol::{Error, View};
 
@@ -74,7 +74,7 @@ pub fn table(cluster: &Cluster) -> String {
     text.extend(std::iter::repeat_n('-', node + node_ip + instance + 31));
     text.push('\n');
     for (n, d) in servers() {
-        let address = d.listen_addresses.first().map_or("", Address::as_str);
+        let address = d.listen_addresses.first().map_or("", ClusterAddress::as_str);
         // A String takes all that is written to it.
         let _ = writeln!(
             text,
@@ -91,12 +91,12 @@ pub fn table(cluster: &Cluster) -> String {
 }
 
 /// OM's letter for a role.
-fn letter(role: Role) -> char {
+fn letter(role: ConfiguredRole) -> char {
     match role {
-        Role::Primary => 'P',
-        Role::Standby => 'S',
-        Role::DummyStandby => 'R',
-        Role::CascadeStandby => 'C',
+        ConfiguredRole::Primary => 'P',
+        ConfiguredRole::Standby => 'S',
+        ConfiguredRole::DummyStandby => 'R',
+        ConfiguredRole::CascadeStandby => 'C',
     }
 }
 
@@ -128,9 +128,10 @@ mod tests {
             cluster.nodes.retain(|n| nodes.contains(&n.id));
             for n in &mut cluster.nodes {
                 n.name = format!("og{}", n.id);
-                n.data_nodes[0].listen_addresses = vec![Address::from_written(format!("10.56.0.{}", n.id))];
-                if n.data_nodes[0].role == Role::CascadeStandby {
-                    n.data_nodes[0].role = Role::Standby;
+                n.data_nodes[0].listen_addresses =
+                    vec![ClusterAddress::from_written(format!("10.56.0.{}", n.id))];
+                if n.data_nodes[0].role == ConfiguredRole::CascadeStandby {
+                    n.data_nodes[0].role = ConfiguredRole::Standby;
                 }
             }
             let ours = table(&cluster);
@@ -156,7 +157,7 @@ mod tests {
         assert_eq!(table, super::table(&sample("seed_1p2s1c/cluster_config.xml")));
         let mut long = sample("one_primary_one_standby/cluster_static_config");
         long.nodes[0].data_nodes[0].listen_addresses =
-            vec![Address::from_written("fd00:10:56:ffff:1234:5678:9abc:1")];
+            vec![ClusterAddress::from_written("fd00:10:56:ffff:1234:5678:9abc:1")];
         let lines = super::table(&long);
         let ports: Vec<_> =
             lines.lines().filter_map(|l| l.find("port").or_else(|| l.find("26000"))).collect();

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use og_common::cluster::static_config::{LAYOUT, PEER_SLOTS, StaticConfig};
 use og_common::cluster::{
-    AGENT_GROUP, Address, Cluster, ClusterNode, CmAgent, DataNode, FIRST_AGENT, FIRST_INSTANCE, Role,
+    AGENT_GROUP, Cluster, ClusterAddress, ClusterNode, CmAgent, ConfiguredRole, DataNode, FIRST_AGENT,
+    FIRST_INSTANCE,
 };
 
 use super::Depth;
@@ -96,7 +97,7 @@ fn write_files(folder: &Path, nodes: u32) -> Result<(PathBuf, PathBuf, u64)> {
 /// A cluster of machines with a server each, a primary and seven standbys to a group.
 fn cluster(nodes: u32) -> Cluster {
     let node = |i: u32| {
-        let addresses = vec![Address::from_written(format!("10.1.{}.{}", i / 250, i % 250 + 1))];
+        let addresses = vec![ClusterAddress::from_written(format!("10.1.{}.{}", i / 250, i % 250 + 1))];
         ClusterNode {
             id: i + 1,
             name: format!("node{:04}.example.com", i + 1),
@@ -114,7 +115,7 @@ fn cluster(nodes: u32) -> Cluster {
                 ssd_dir: String::new(),
                 listen_addresses: addresses.clone(),
                 port: 26000,
-                role: if i.is_multiple_of(8) { Role::Primary } else { Role::Standby },
+                role: if i.is_multiple_of(8) { ConfiguredRole::Primary } else { ConfiguredRole::Standby },
                 ha_addresses: addresses.clone(),
                 ha_port: 26001,
                 peers: Vec::new(),

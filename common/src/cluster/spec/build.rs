@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::super::{
-    AGENT_GROUP, Address, Cluster, ClusterNode, CmAgent, CmServer, DEFAULT_PORT, DataNode, FIRST_AGENT,
-    FIRST_INSTANCE, Role, next_free,
+    AGENT_GROUP, Cluster, ClusterAddress, ClusterNode, CmAgent, CmServer, ConfiguredRole, DEFAULT_PORT,
+    DataNode, FIRST_AGENT, FIRST_INSTANCE, next_free,
 };
 use super::{Addresses, CmServerSpec, DataNodeSpec, NodeSpec};
 use crate::base::Error;
@@ -113,7 +113,8 @@ pub fn edit(present: &Cluster, edit: Edit) -> Result<Cluster, Error> {
     if staying.is_empty() && !going.is_empty() {
         return Err(Error::refused("the last node cannot be dropped").with_path("/drop"));
     }
-    if let Some(node) = going.iter().find(|n| n.data_nodes.iter().any(|d| d.role == Role::Primary)) {
+    if let Some(node) = going.iter().find(|n| n.data_nodes.iter().any(|d| d.role == ConfiguredRole::Primary))
+    {
         return Err(Error::refused(format!("node {} is the primary and cannot be dropped", node.name))
             .with_path("/drop")
             .hint("switch over to another node first, and name that one in primary"));
@@ -163,8 +164,8 @@ fn is_single_node_joining(specs: &[NodeSpec], present: &Cluster) -> bool {
         || spec.instance_id.is_some_and(|id| server.is_some_and(|d| d.id != id));
     let as_standby = spec.id.is_none()
         && spec.instance_id.is_none()
-        && spec.role.is_some_and(|r| r != Role::Primary)
-        && server.is_some_and(|d| d.role == Role::Primary);
+        && spec.role.is_some_and(|r| r != ConfiguredRole::Primary)
+        && server.is_some_and(|d| d.role == ConfiguredRole::Primary);
     specs.len() > 1 && (other_ids || as_standby)
 }
 
@@ -189,9 +190,9 @@ fn make_primary(cluster: &mut Cluster, key: &str) -> Result<(), Error> {
     for node in &mut cluster.nodes {
         for d in node.data_nodes.iter_mut().filter(|d| groups.contains(&d.group)) {
             if node.id == id {
-                d.role = Role::Primary;
-            } else if d.role == Role::Primary {
-                d.role = Role::Standby;
+                d.role = ConfiguredRole::Primary;
+            } else if d.role == ConfiguredRole::Primary {
+                d.role = ConfiguredRole::Standby;
             }
         }
     }
@@ -277,7 +278,7 @@ fn assign_ids(nodes: &mut [ClusterNode], taken: &mut Taken) {
     }
     for primary in [true, false] {
         for server in nodes.iter_mut().filter_map(|n| n.cm_server.as_mut()) {
-            if server.id == 0 && (server.role == Role::Primary) == primary {
+            if server.id == 0 && (server.role == ConfiguredRole::Primary) == primary {
                 server.id = take_free_id(&mut taken.servers, 1);
             }
         }
@@ -288,7 +289,7 @@ fn assign_ids(nodes: &mut [ClusterNode], taken: &mut Taken) {
     for group in groups {
         for primary in [true, false] {
             for d in nodes.iter_mut().flat_map(|n| n.data_nodes.iter_mut()) {
-                if d.id == 0 && d.group == group && (d.role == Role::Primary) == primary {
+                if d.id == 0 && d.group == group && (d.role == ConfiguredRole::Primary) == primary {
                     d.id = take_free_id(&mut taken.instances, FIRST_INSTANCE);
                 }
             }
@@ -308,7 +309,7 @@ impl PrimarySettings {
     fn from_specs(specs: &[NodeSpec], present: Option<&Cluster>, pattern: Option<&Cluster>) -> Self {
         if let Some(pattern) = pattern {
             let primaries: Vec<&DataNode> =
-                pattern.data_nodes().map(|(_, d)| d).filter(|d| d.role == Role::Primary).collect();
+                pattern.data_nodes().map(|(_, d)| d).filter(|d| d.role == ConfiguredRole::Primary).collect();
             return Self {
                 data_dir: primaries.first().map(|d| d.data_dir.clone()),
                 port: primaries.first().map(|d| d.port),
@@ -316,10 +317,10 @@ impl PrimarySettings {
             };
         }
         let is_primary = |s: &&NodeSpec| match s.role {
-            Some(role) => role == Role::Primary,
+            Some(role) => role == ConfiguredRole::Primary,
             None => present
                 .and_then(|p| p.node(&s.name))
-                .is_some_and(|n| n.data_nodes.iter().any(|d| d.role == Role::Primary)),
+                .is_some_and(|n| n.data_nodes.iter().any(|d| d.role == ConfiguredRole::Primary)),
         };
         let primary = specs.iter().find(is_primary).or_else(|| specs.first());
         Self {
@@ -328,7 +329,7 @@ impl PrimarySettings {
             group_ports: specs
                 .iter()
                 .flat_map(|s| s.data_nodes.iter().flatten())
-                .filter(|d| d.role == Some(Role::Primary))
+                .filter(|d| d.role == Some(ConfiguredRole::Primary))
                 .filter_map(|d| Some((d.group.unwrap_or(1), d.base_port?)))
                 .collect(),
         }
@@ -389,7 +390,7 @@ fn node(
         };
         let group = d.group.unwrap_or_else(|| has.map_or(1, |h| h.group));
         let port = d.base_port.unwrap_or_else(|| primary.port_of(group));
-        let default = if single { Role::Primary } else { Role::Standby };
+        let default = if single { ConfiguredRole::Primary } else { ConfiguredRole::Standby };
         data_nodes.push(DataNode {
             id: keep_id(name, "instance_id", d.instance_id, has.map(|h| h.id))?,
             group,
@@ -447,7 +448,7 @@ fn build_cm_server(
     spec: &NodeSpec,
     old: Option<&ClusterNode>,
     pattern: Option<&Cluster>,
-    addresses: &[Address],
+    addresses: &[ClusterAddress],
 ) -> Result<Option<CmServer>, Error> {
     let has = old.and_then(|o| o.cm_server.as_ref());
     let like = pattern
@@ -459,7 +460,7 @@ fn build_cm_server(
             group: Some(like.group),
             level: Some(like.level),
             port: Some(like.port),
-            role: Some(has.map_or(Role::Standby, |h| h.role)),
+            role: Some(has.map_or(ConfiguredRole::Standby, |h| h.role)),
             ..CmServerSpec::default()
         },
         (None, None) => return Ok(None),
@@ -476,7 +477,7 @@ fn build_cm_server(
         port,
         ha_addresses: or_address(&given.ha_address),
         ha_port: given.ha_port.unwrap_or_else(|| port.saturating_add(1)),
-        role: given.role.unwrap_or(Role::Standby),
+        role: given.role.unwrap_or(ConfiguredRole::Standby),
         peer_addresses: Vec::new(),
         peer_port: 0,
     }))

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::super::{Address, Cluster, ClusterNode};
+use super::super::{Cluster, ClusterAddress, ClusterNode};
 use super::describe_node;
 
 /// One way in which two clusters differ.
@@ -94,9 +94,9 @@ fn place_differences(here: &Cluster, there: &Cluster) -> Vec<Difference> {
 /// A node's fields by name, addresses written in one way.
 fn fields(node: &ClusterNode) -> serde_json::Map<String, serde_json::Value> {
     let mut node = node.clone();
-    let canonical = |list: &mut Vec<Address>| {
+    let canonical = |list: &mut Vec<ClusterAddress>| {
         for a in list {
-            *a = Address::from_text(a.as_str());
+            *a = ClusterAddress::from_text(a.as_str());
         }
     };
     canonical(&mut node.addresses);
@@ -117,8 +117,8 @@ fn fields(node: &ClusterNode) -> serde_json::Map<String, serde_json::Value> {
 }
 
 fn peers(node: &ClusterNode) -> serde_json::Value {
-    let socket = |list: &[Address], port: u32| {
-        let list: Vec<&str> = list.iter().map(Address::as_str).collect();
+    let socket = |list: &[ClusterAddress], port: u32| {
+        let list: Vec<&str> = list.iter().map(ClusterAddress::as_str).collect();
         format!("{}:{port}", list.join(","))
     };
     let servers = node.data_nodes.iter().map(|d| {

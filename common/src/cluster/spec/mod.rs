@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use build::{Edit, build, compare_with, edit};
 pub use difference::{Difference, differences};
 
-use super::{Address, Cluster, ClusterNode, Role};
+use super::{Cluster, ClusterAddress, ClusterNode, ConfiguredRole};
 
 /// One address or several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -23,14 +23,14 @@ pub enum Addresses {
 }
 
 impl Addresses {
-    fn list(&self) -> Vec<Address> {
+    fn list(&self) -> Vec<ClusterAddress> {
         match self {
-            Self::One(one) => one.split(',').map(Address::from_text).collect(),
-            Self::List(list) => list.iter().map(|a| Address::from_text(a)).collect(),
+            Self::One(one) => one.split(',').map(ClusterAddress::from_text).collect(),
+            Self::List(list) => list.iter().map(|a| ClusterAddress::from_text(a)).collect(),
         }
     }
 
-    fn from_list(list: &[Address]) -> Self {
+    fn from_list(list: &[ClusterAddress]) -> Self {
         match list {
             [one] => Self::One(one.to_string()),
             _ => Self::List(list.iter().map(ToString::to_string).collect()),
@@ -38,7 +38,7 @@ impl Addresses {
     }
 
     /// `list`, unless it is what is taken anyway.
-    fn from_list_unless(list: &[Address], default: &[Address]) -> Option<Self> {
+    fn from_list_unless(list: &[ClusterAddress], default: &[ClusterAddress]) -> Option<Self> {
         (list != default).then(|| Self::from_list(list))
     }
 }
@@ -73,7 +73,7 @@ pub struct NodeSpec {
     pub xlog_dir: Option<String>,
     /// Its role. Default: the one it has in the file, else standby; a single node is the primary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<Role>,
+    pub role: Option<ConfiguredRole>,
     /// The server's number, which also names it: 6002 is dn_6002. Default: the one it has in the file, else the next free
     /// one from 6001 on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,7 +133,7 @@ pub struct DataNodeSpec {
     pub base_port: Option<u32>,
     /// The server's role. Default: standby.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<Role>,
+    pub role: Option<ConfiguredRole>,
     /// The addresses the server listens on. Default: the node's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen_address: Option<Addresses>,
@@ -162,7 +162,7 @@ pub struct CmServerSpec {
     pub port: Option<u32>,
     /// primary or standby as configured. Default: standby.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<Role>,
+    pub role: Option<ConfiguredRole>,
     /// Where it listens. Default: the node's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen_address: Option<Addresses>,

@@ -48,7 +48,7 @@ fn any_cluster() -> impl Strategy<Value = Cluster> {
                     id += step;
                     instance += step;
                     let address = if v6 { format!("fd00::{i:x}:1") } else { format!("10.0.{i}.1") };
-                    let addresses = vec![Address::from_written(address)];
+                    let addresses = vec![ClusterAddress::from_written(address)];
                     // The machines with a server: `servers` of them from the primary on.
                     let has_server = (i + count - primary) % count < servers;
                     ClusterNode {
@@ -67,7 +67,7 @@ fn any_cluster() -> impl Strategy<Value = Cluster> {
                             port: 15300,
                             ha_addresses: addresses.clone(),
                             ha_port: 15301,
-                            role: if i == 0 { Role::Primary } else { Role::Standby },
+                            role: if i == 0 { ConfiguredRole::Primary } else { ConfiguredRole::Standby },
                             peer_addresses: Vec::new(),
                             peer_port: 0,
                         }),
@@ -90,9 +90,9 @@ fn any_cluster() -> impl Strategy<Value = Cluster> {
                                 listen_addresses: addresses.clone(),
                                 port,
                                 role: match (i == primary, cascade) {
-                                    (true, _) => Role::Primary,
-                                    (false, 1) => Role::CascadeStandby,
-                                    _ => Role::Standby,
+                                    (true, _) => ConfiguredRole::Primary,
+                                    (false, 1) => ConfiguredRole::CascadeStandby,
+                                    _ => ConfiguredRole::Standby,
                                 },
                                 ha_addresses: addresses.clone(),
                                 ha_port: port + 1,
@@ -118,14 +118,14 @@ fn any_full_cluster() -> impl Strategy<Value = Cluster> {
             let servers = cluster.data_nodes().count();
             let mut number = 0;
             for (i, node) in cluster.nodes.iter_mut().enumerate() {
-                let more = |list: &mut Vec<Address>, kind: usize| {
+                let more = |list: &mut Vec<ClusterAddress>, kind: usize| {
                     for n in list.len()..addresses {
                         let address = if v6 {
                             format!("fd01::{i:x}:{kind}:{n}")
                         } else {
                             format!("10.{}.{i}.{kind}", n + 100)
                         };
-                        list.push(Address::from_written(address));
+                        list.push(ClusterAddress::from_written(address));
                     }
                 };
                 more(&mut node.addresses, 1);
@@ -143,7 +143,8 @@ fn any_full_cluster() -> impl Strategy<Value = Cluster> {
                 }
                 if let (true, Some(d)) = (twice, node.data_nodes.first()) {
                     number += 1;
-                    let role = if number == servers { Role::Primary } else { Role::Standby };
+                    let role =
+                        if number == servers { ConfiguredRole::Primary } else { ConfiguredRole::Standby };
                     let second = DataNode {
                         id: 40_000 + d.id,
                         group: 2,
@@ -194,7 +195,7 @@ proptest! {
     #[test]
     fn dynamic_configs_come_back(cluster in prop_oneof![any_cluster(), any_full_cluster()], time in any::<i64>()) {
         // Of two groups only one has its primary now.
-        let live = |d: &DataNode| if d.group == 2 { Role::Standby } else { d.role };
+        let live = |d: &DataNode| if d.group == 2 { ConfiguredRole::Standby } else { d.role };
         let roles: Roles = cluster.data_nodes().map(|(_, d)| (d.id, live(d))).collect();
         let config = DynamicConfig::new(&cluster, &roles, time).unwrap();
         let bytes = config.print().unwrap();
@@ -205,7 +206,7 @@ proptest! {
     #[test]
     fn many_servers_on_a_machine_come_back(count in 0..160usize, time in any::<i64>()) {
         let servers = (0..u32::try_from(count).unwrap())
-            .map(|i| LiveDataNode { id: 6001 + i, group: i, role: Role::Standby, data_dir: format!("/d{i}") })
+            .map(|i| LiveDataNode { id: 6001 + i, group: i, role: ConfiguredRole::Standby, data_dir: format!("/d{i}") })
             .collect();
         let node = LiveNode { id: 1, name: "n".into(), data_nodes: servers };
         let config = DynamicConfig { time, nodes: vec![node.clone(), LiveNode { id: 2, name: "m".into(), ..node }] };
@@ -225,7 +226,7 @@ proptest! {
         let document = Document::parse(&xml).unwrap();
         prop_assert_eq!(document.edit_text(&cluster).unwrap(), xml.clone());
         // Without its last standby.
-        let last = cluster.nodes.iter().rev().find(|n| n.data_nodes.iter().all(|d| d.role != Role::Primary));
+        let last = cluster.nodes.iter().rev().find(|n| n.data_nodes.iter().all(|d| d.role != ConfiguredRole::Primary));
         if let Some(last) = last.filter(|n| n.cm_server.is_none() || (n.id != cluster.nodes[0].id && cluster.nodes.len() > 2)) {
             let drop = [last.name.clone()];
             let smaller = edit(&cluster, Edit { drop: &drop, ..Edit::default() }).unwrap();

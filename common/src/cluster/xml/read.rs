@@ -3,7 +3,9 @@
 mod servers;
 
 use super::super::check::{self, FORBIDDEN};
-use super::super::{AGENT_GROUP, Address, Cluster, ClusterNode, CmAgent, CmServer, FIRST_AGENT, Role};
+use super::super::{
+    AGENT_GROUP, Cluster, ClusterAddress, ClusterNode, CmAgent, CmServer, ConfiguredRole, FIRST_AGENT,
+};
 use super::{Device, Document, Param, normalize_path};
 use crate::base::{Error, ErrorKind};
 
@@ -22,9 +24,9 @@ pub(super) fn read_cluster(doc: &Document) -> Result<Cluster, Error> {
                 at,
                 format!(
                     "backIp1s has {} for node {}, whose backIp1 is {}",
-                    back_ips.get(i).map_or("nothing", Address::as_str),
+                    back_ips.get(i).map_or("nothing", ClusterAddress::as_str),
                     node.name,
-                    node.addresses.first().map_or("", Address::as_str)
+                    node.addresses.first().map_or("", ClusterAddress::as_str)
                 ),
                 "GAUSS-50625",
             ));
@@ -164,15 +166,15 @@ fn read_node_names(doc: &Document) -> Result<Vec<String>, Error> {
     }
 }
 
-fn read_back_ips(doc: &Document) -> Result<Vec<Address>, Error> {
+fn read_back_ips(doc: &Document) -> Result<Vec<ClusterAddress>, Error> {
     let param = doc
         .param("backIp1s")
         .ok_or_else(|| doc.error(doc.cluster_at, "CLUSTER has no backIp1s", "GAUSS-50204"))?;
     param.value.split(',').map(|ip| parse_address(doc, param, ip)).collect()
 }
 
-fn parse_address(doc: &Document, param: &Param, text: &str) -> Result<Address, Error> {
-    let address = Address::from_text(text);
+fn parse_address(doc: &Document, param: &Param, text: &str) -> Result<ClusterAddress, Error> {
+    let address = ClusterAddress::from_text(text);
     if address.ip().is_none() {
         return Err(doc.error(
             param.element.start,
@@ -280,9 +282,9 @@ fn read_address_list(
     device: &Device,
     name: &str,
     count: usize,
-) -> Result<Option<Vec<Address>>, Error> {
+) -> Result<Option<Vec<ClusterAddress>>, Error> {
     let Some((param, value)) = read_filled_param(device, name) else { return Ok(None) };
-    let list: Vec<Address> =
+    let list: Vec<ClusterAddress> =
         value.split(',').map(|ip| parse_address(doc, param, ip)).collect::<Result<_, _>>()?;
     if list.len() == count {
         return Ok(Some(list));
@@ -351,7 +353,7 @@ fn read_cm_servers(doc: &Document, nodes: &mut [ClusterNode]) -> Result<(), Erro
                     "GAUSS-51638",
                 ));
             }
-            let pick = |list: &Option<Vec<Address>>| {
+            let pick = |list: &Option<Vec<ClusterAddress>>| {
                 list.as_ref().map_or_else(|| node.addresses.clone(), |l| vec![l[i].clone()])
             };
             let (listen_addresses, ha_addresses) = (pick(&listen), pick(&ha));
@@ -374,7 +376,7 @@ fn read_cm_servers(doc: &Document, nodes: &mut [ClusterNode]) -> Result<(), Erro
                 port,
                 ha_addresses,
                 ha_port: port + 1,
-                role: if i == 0 { Role::Primary } else { Role::Standby },
+                role: if i == 0 { ConfiguredRole::Primary } else { ConfiguredRole::Standby },
                 peer_addresses: Vec::new(),
                 peer_port: 0,
             });

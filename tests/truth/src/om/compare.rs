@@ -7,7 +7,7 @@ use fastrand::Rng;
 use og_common::cluster::dynamic_config::{DynamicConfig, Roles, print_dnrole};
 use og_common::cluster::static_config::{LAYOUT, PEER_SLOTS, StaticConfig};
 use og_common::cluster::xml::Document;
-use og_common::cluster::{Address, Cluster, Role};
+use og_common::cluster::{Cluster, ClusterAddress, ConfiguredRole};
 use og_common::protocol::Error;
 use serde_json::{Value, json};
 
@@ -138,7 +138,7 @@ fn dynamic_config(
 ) -> Result<usize> {
     let servers: Vec<(&str, &str, u32)> = cluster
         .data_nodes()
-        .map(|(n, d)| (n.name.as_str(), d.listen_addresses.first().map_or("", Address::as_str), d.id))
+        .map(|(n, d)| (n.name.as_str(), d.listen_addresses.first().map_or("", ClusterAddress::as_str), d.id))
         .collect();
     let primaries = if rng.u32(..8) == 0 { [0, 2][rng.usize(..2)] } else { 1 };
     let first = rng.usize(..servers.len());
@@ -146,10 +146,10 @@ fn dynamic_config(
     for (i, (name, ip, id)) in servers.iter().enumerate() {
         let at = (i + servers.len() - first) % servers.len();
         let (words, role) = match rng.u8(..6) {
-            _ if at < primaries => ("Primary", Some(Role::Primary)),
-            0 => ("Cascade Standby", Some(Role::CascadeStandby)),
+            _ if at < primaries => ("Primary", Some(ConfiguredRole::Primary)),
+            0 => ("Cascade Standby", Some(ConfiguredRole::CascadeStandby)),
             1 => (["Down", "Unknown"][rng.usize(..2)], None),
-            _ => ("Standby", Some(Role::Standby)),
+            _ => ("Standby", Some(ConfiguredRole::Standby)),
         };
         said.insert(id.to_string(), words.into());
         roles.extend(role.map(|r| (*id, r)));
@@ -288,7 +288,7 @@ fn check_same_bytes(what: &str, ours: &[u8], theirs: &[u8], differ: &mut impl Fn
 
 /// A cluster in the shape of `om.py`, as it stands in a file.
 fn as_om(cluster: &Cluster) -> Value {
-    let texts = |list: &[Address]| list.iter().map(|a| Value::from(a.as_str())).collect::<Vec<_>>();
+    let texts = |list: &[ClusterAddress]| list.iter().map(|a| Value::from(a.as_str())).collect::<Vec<_>>();
     let nodes = cluster.nodes.iter().map(|n| {
         let servers: Vec<Value> = n
             .data_nodes

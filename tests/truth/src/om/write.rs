@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use fastrand::Rng;
-use og_common::cluster::{Address, Cluster, Role};
+use og_common::cluster::{Cluster, ClusterAddress, ConfiguredRole};
 
 /// Longest name of a node or zone, in bytes.
 const NAME: usize = 64;
@@ -271,10 +271,10 @@ pub fn vary_cluster(rng: &mut Rng, cluster: &Cluster) -> Cluster {
         agent += rng.u32(1..=2);
         node.id = id;
         node.cm_agent.id = agent;
-        let mut more = |rng: &mut Rng, list: &mut Vec<Address>| {
+        let mut more = |rng: &mut Rng, list: &mut Vec<ClusterAddress>| {
             while list.len() < 3 && once_in(rng, 4) {
                 extra += 1;
-                list.push(Address::from_text(&make_address(rng, v6, extra)));
+                list.push(ClusterAddress::from_text(&make_address(rng, v6, extra)));
             }
         };
         more(rng, &mut node.addresses);
@@ -305,8 +305,8 @@ pub fn vary_cluster(rng: &mut Rng, cluster: &Cluster) -> Cluster {
     let servers = cluster.nodes.iter_mut().flat_map(|n| &mut n.data_nodes);
     for (d, number) in servers.zip(numbers) {
         d.id = number;
-        if d.role == Role::Standby && once_in(rng, 6) {
-            d.role = Role::CascadeStandby;
+        if d.role == ConfiguredRole::Standby && once_in(rng, 6) {
+            d.role = ConfiguredRole::CascadeStandby;
         }
     }
     cluster.with_linked_peers()

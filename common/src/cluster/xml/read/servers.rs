@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::super::super::{ClusterNode, DEFAULT_PORT, DataNode, FIRST_INSTANCE, MAX_PEERS, Role, next_free};
+use super::super::super::{
+    ClusterNode, ConfiguredRole, DEFAULT_PORT, DataNode, FIRST_INSTANCE, MAX_PEERS, next_free,
+};
 use super::super::{Device, Document, Param, normalize_path};
 use super::{
     check_absolute, check_allowed, find_device, read_address_list, read_filled_param, read_number,
@@ -36,8 +38,10 @@ pub(super) fn read_data_nodes(doc: &Document, nodes: &mut [ClusterNode]) -> Resu
         }
         group += 1;
         // A primary that came here as another group's standby counts for the ports of later ones.
-        let step = u32::try_from(nodes[main].data_nodes.iter().filter(|d| d.role == Role::Primary).count())
-            .unwrap_or(0);
+        let step = u32::try_from(
+            nodes[main].data_nodes.iter().filter(|d| d.role == ConfiguredRole::Primary).count(),
+        )
+        .unwrap_or(0);
         let port = read_port(doc, device, "dataPortBase", DEFAULT_PORT)? + step * PORT_STEP;
         let (param, items) = hosts_and_folders(doc, device)?;
         let count = items.len().div_ceil(2);
@@ -86,7 +90,7 @@ pub(super) fn read_data_nodes(doc: &Document, nodes: &mut [ClusterNode]) -> Resu
                     .as_ref()
                     .map_or_else(|| node.addresses.clone(), |l| vec![l[i].clone()]),
                 port,
-                role: if i == 0 { Role::Primary } else { Role::Standby },
+                role: if i == 0 { ConfiguredRole::Primary } else { ConfiguredRole::Standby },
                 ha_addresses: node.addresses.clone(),
                 ha_port: port + 1,
                 peers: Vec::new(),
@@ -163,7 +167,7 @@ fn cascade(doc: &Document, node: &mut ClusterNode) -> Result<(), Error> {
         return Err(doc.error(param.element.start, "cascadeRole does not go with enable_dcf", "GAUSS-51244"));
     }
     for d in &mut node.data_nodes {
-        d.role = Role::CascadeStandby;
+        d.role = ConfiguredRole::CascadeStandby;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use og_common::cluster::dynamic_config::DynamicConfig;
 use og_common::cluster::static_config::StaticConfig;
-use og_common::cluster::{Cluster, FIRST_INSTANCE, Role, xml};
+use og_common::cluster::{Cluster, ConfiguredRole, FIRST_INSTANCE, xml};
 use og_common::files;
 use og_common::protocol::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
@@ -107,7 +107,7 @@ fn read_file(path: &Path, cluster: Option<&str>) -> Result<Described, Error> {
             None => error,
         }
     };
-    let of_opengauss = |cluster: &Cluster, roles: &[(u32, Role)]| {
+    let of_opengauss = |cluster: &Cluster, roles: &[(u32, ConfiguredRole)]| {
         let (hosts, empty) = hosts(cluster, roles);
         let without = |name: String| format!("{}: {name} has no server, and is left out", path.display());
         (json!({ "hosts": hosts, "vars": {} }), empty.into_iter().map(without).collect::<Vec<String>>())
@@ -176,7 +176,7 @@ fn single(path: &Path, cluster: Option<&str>) -> Result<(), Error> {
 }
 
 /// Roles by instance, and what is to be told of the file.
-type LiveRoles = (Vec<(u32, Role)>, Option<String>);
+type LiveRoles = (Vec<(u32, ConfiguredRole)>, Option<String>);
 
 /// The roles that cluster_dynamic_config records, by instance; a switchover changes no static config.
 fn live_roles(path: &Path) -> Result<LiveRoles, Error> {
@@ -196,13 +196,13 @@ fn live_roles(path: &Path) -> Result<LiveRoles, Error> {
 }
 
 /// One host for each server, as the inventory plugin of the Ansible collection names them; and the machines without one.
-fn hosts(cluster: &Cluster, roles: &[(u32, Role)]) -> (Map<String, Value>, Vec<String>) {
+fn hosts(cluster: &Cluster, roles: &[(u32, ConfiguredRole)]) -> (Map<String, Value>, Vec<String>) {
     let mut hosts = Map::new();
     for (n, d) in cluster.data_nodes() {
         let single = n.data_nodes.len() == 1;
         let id = if single { n.id } else { d.id.saturating_sub(FIRST_INSTANCE - 1) };
         let role = roles.iter().find(|(instance, _)| *instance == d.id).map_or(d.role, |(_, role)| *role);
-        let first = |lists: [&[og_common::cluster::Address]; 2]| {
+        let first = |lists: [&[og_common::cluster::ClusterAddress]; 2]| {
             lists.into_iter().flatten().next().map(ToString::to_string).unwrap_or_default()
         };
         let mut own = json!({
