@@ -90,7 +90,7 @@ pub fn missing_role(view: Option<&CmView>) -> (String, String) {
         return (detail.to_owned(), "resume CM (cm_ctl resume), which gives the server its role".to_owned());
     }
     view.and_then(missing_cm_server).unwrap_or_else(|| {
-        ("no cm_server has given it a role".to_owned(), "look at the log of cm_server".to_owned())
+        ("no cm_server has given it a role".to_owned(), "read the log of cm_server".to_owned())
     })
 }
 

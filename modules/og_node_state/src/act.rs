@@ -379,7 +379,7 @@ pub(crate) async fn promote(
     let kind = if told && state.running { ErrorKind::Timeout } else { ErrorKind::CommandFailed };
     Err(Error::new(kind, words)
         .with_command(outcome.record())
-        .hint("look at the old primary, too: og_node_state with state query there"))
+        .hint("inspect the old primary, too: og_node_state with state query there"))
 }
 
 /// Returns the error that another node has become primary in place of this one, which is a standby of it.

@@ -109,7 +109,7 @@ async fn stop(
             present.cm_target.instance_id,
             outcome.last_words()
         );
-        return Err(Error::command(detail, outcome.record()).hint("look at the log of cm_ctl and cm_agent"));
+        return Err(Error::command(detail, outcome.record()).hint("read the logs of cm_ctl and cm_agent"));
     }
     Ok(await_view(call, node, present, CmInstance::is_stopped_by_hand).await)
 }

@@ -102,7 +102,7 @@ pub fn read(facts: &mut Facts, root: &Root, places: &[(&str, PathBuf)]) {
         // A directory that is still to be made lies on the file system of the first that is there.
         let Some(there) = path.ancestors().find(|path| path.exists()) else { continue };
         let Ok(meta) = std::fs::metadata(there) else {
-            facts.note_unknown("disks", format!("cannot look at {}", there.display()));
+            facts.note_unknown("disks", format!("cannot inspect {}", there.display()));
             continue;
         };
         let unwritable = access(there, AccessFlags::W_OK).is_err().then(|| there.display().to_string());
