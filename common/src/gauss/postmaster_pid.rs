@@ -51,18 +51,22 @@ impl PostmasterPid {
         if !is_process_alive(self.pid) {
             return false;
         }
-        match (working_dir(self.pid), std::fs::metadata(data_dir)) {
+        match (working_dir(Path::new(&format!("/proc/{}", self.pid))), std::fs::metadata(data_dir)) {
             (Ok(cwd), Ok(dir)) => cwd.dev() == dir.dev() && cwd.ino() == dir.ino(),
             // Somebody else's process: better to believe the file than to act on a server that runs.
             (Err(e), _) if e.kind() == ErrorKind::PermissionDenied => true,
+            // The last threads of a server let go of their directory before they let go of its files and its port.
+            (Err(e), Ok(_)) if e.kind() == ErrorKind::NotFound => is_process_alive(self.pid),
             _ => false,
         }
     }
 }
 
-/// The working directory of this process, which a main thread that has ended no longer tells.
-fn working_dir(pid: u32) -> std::io::Result<Metadata> {
-    let proc = PathBuf::from(format!("/proc/{pid}"));
+/// The working directory of the process with this folder in /proc, which a main thread that has ended no longer tells.
+///
+/// # Errors
+/// There is no such process, it is another user's, or none of its threads has one any more.
+pub fn working_dir(proc: &Path) -> std::io::Result<Metadata> {
     match std::fs::metadata(proc.join("cwd")) {
         Err(e) if e.kind() == ErrorKind::NotFound => {
             let threads = std::fs::read_dir(proc.join("task"))?.flatten();
@@ -77,6 +81,13 @@ fn working_dir(pid: u32) -> std::io::Result<Metadata> {
 #[must_use]
 pub fn is_process_alive(pid: u32) -> bool {
     stat_fields(pid).is_some_and(|fields| !is_ended(&fields))
+}
+
+/// Whether the main thread of this process has ended and others have not yet: it is gone as soon as they have given back what they
+/// hold.
+#[must_use]
+pub fn is_ending(pid: u32) -> bool {
+    stat_fields(pid).is_some_and(|fields| fields.starts_with(['Z', 'X']) && !is_ended(&fields))
 }
 
 /// Whether these fields are those of a process that has ended, and whose parent has not asked for its status yet.

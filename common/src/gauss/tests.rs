@@ -250,7 +250,7 @@ fn a_server_whose_main_thread_is_a_zombie_lives_as_long_as_its_others() {
     // `exit` of the kernel ends the calling thread alone.
     let script = "import ctypes, platform, sys, threading\n\
         threading.Thread(target=sys.stdin.read).start()\n\
-        ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[platform.machine()], 0)";
+        ctypes.CDLL(None).syscall({'x86_64': 60}.get(platform.machine(), 93), 0)";
     let started = std::process::Command::new("python3")
         .args(["-c", script])
         .current_dir(&fake.node.data_dir)
@@ -262,13 +262,12 @@ fn a_server_whose_main_thread_is_a_zombie_lives_as_long_as_its_others() {
     };
     let server = PostmasterPid::parse(&child.id().to_string()).unwrap();
     let stat = format!("/proc/{}/stat", child.id());
-    let await_state = |what: &str| {
-        while !std::fs::read_to_string(&stat).unwrap().contains(what) {
-            std::thread::yield_now();
-        }
-    };
-    await_state(") Z ");
+    while !std::fs::read_to_string(&stat).unwrap().contains(") Z ") {
+        assert!(child.try_wait().unwrap().is_none(), "python3 cannot end its main thread alone");
+        std::thread::yield_now();
+    }
     assert!(server.is_alive(&fake.node.data_dir), "its reader lives");
+    assert!(postmaster_pid::is_ending(child.id()) && !postmaster_pid::is_ending(std::process::id()));
     assert!(!server.is_alive(Path::new("/")), "elsewhere");
     assert!(postmaster_pid::process_start(child.id()).is_some());
     drop(child.stdin.take());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use og_common::files::free_space;
 use og_common::gauss::cm_ctl::CmAct;
-use og_common::gauss::postmaster_pid::{PostmasterPid, is_frozen};
+use og_common::gauss::postmaster_pid::{PostmasterPid, is_ending, is_frozen};
 use og_common::gauss::process::Outcome;
 use og_common::gauss::process::time_left;
 use og_common::gauss::server_log::{ServerLog, is_out_of_room, last_complaints};
@@ -253,14 +253,16 @@ impl<'a> Ending<'a> {
         Self { node, server: PostmasterPid::read(&node.data_dir) }
     }
 
-    /// Waits until no server runs; whether that is so within the limit.
+    /// Waits until no server runs; whether that is so within the limit. One whose main thread has ended has nothing left to do but
+    /// to give back its memory, however much that is: the call's own limit ends that wait.
     pub(crate) async fn await_end(&self, limit: Duration) -> bool {
         let dir = &self.node.data_dir;
         let lives =
             || self.server.as_ref().is_some_and(|s| s.is_alive(dir)) || self.node.running_pid().is_some();
         let end = Instant::now() + limit;
         while lives() {
-            if Instant::now() >= end {
+            let is_ending = || self.server.as_ref().is_some_and(|server| is_ending(server.pid));
+            if Instant::now() >= end && !is_ending() {
                 return false;
             }
             tokio::time::sleep(STOP_INTERVAL).await;
@@ -386,7 +388,7 @@ pub(crate) async fn promote(
 fn overtaken_error((state, primary): &(NodeState, Endpoint), promotion: Promotion) -> Error {
     let hint = match promotion {
         Promotion::CmSwitchover => {
-            "openGauss CM gave the role to another server, as it does when a primary fails: look at the cluster (cm_ctl query -Cvidp) \
+            "openGauss CM gave the role to another server, as it does when a primary fails: inspect the cluster (cm_ctl query -Cvidp) \
              before you call again"
         }
         Promotion::Switchover | Promotion::Failover => {
@@ -496,6 +498,35 @@ mod tests {
         }
         let other = error(false, Some(Bytes::new(1 << 30))).failure().clone();
         assert_eq!((other.reason, other.detail.as_str()), (None, "the server did not start: FATAL:  x"));
+    }
+
+    #[tokio::test]
+    async fn a_server_whose_last_threads_end_is_waited_for_beyond_the_limit() {
+        let home = tempfile::tempdir().unwrap();
+        // `exit` of the kernel ends the calling thread alone; another one waits for the end of the input.
+        let script = "import ctypes, platform, sys, threading\n\
+            threading.Thread(target=sys.stdin.read).start()\n\
+            ctypes.CDLL(None).syscall({'x86_64': 60}.get(platform.machine(), 93), 0)";
+        let started = std::process::Command::new("python3")
+            .args(["-c", script])
+            .current_dir(home.path())
+            .stdin(std::process::Stdio::piped())
+            .spawn();
+        let Ok(mut child) = started else {
+            println!("skipped: no python3");
+            return;
+        };
+        std::fs::write(home.path().join("postmaster.pid"), child.id().to_string()).unwrap();
+        while !is_ending(child.id()) {
+            assert!(child.try_wait().unwrap().is_none(), "python3 cannot end its main thread alone");
+            std::thread::yield_now();
+        }
+        let node = ServerNode::new(home.path());
+        let ending = Ending::new(&node);
+        let (has_ended, ()) =
+            tokio::join!(ending.await_end(Duration::ZERO), async { drop(child.stdin.take()) });
+        assert!(has_ended);
+        child.wait().unwrap();
     }
 
     #[test]

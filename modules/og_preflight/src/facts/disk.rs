@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 use og_common::gauss::disk::directory_size;
-use og_common::gauss::postmaster_pid::{PostmasterPid, is_process_alive};
+use og_common::gauss::postmaster_pid::{PostmasterPid, is_process_alive, working_dir};
 use og_common::protocol::Bytes;
 use procfs_core::FromRead;
 use procfs_core::process::MountInfos;
@@ -180,10 +180,11 @@ pub fn read_leftovers(facts: &mut Facts, root: &Root, data_dir: &Path, sockets: 
     if running {
         return;
     }
-    let own = std::fs::canonicalize(data_dir).unwrap_or_else(|_| data_dir.to_owned());
+    let Ok(own) = std::fs::metadata(data_dir) else { return };
     for entry in std::fs::read_dir(root.path("proc")).into_iter().flatten().flatten() {
         let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        let here = || std::fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == own);
+        let here =
+            || working_dir(&entry.path()).is_ok_and(|cwd| cwd.dev() == own.dev() && cwd.ino() == own.ino());
         if ["gaussdb", "gaussmaster"].contains(&name.trim()) && here() {
             facts.leftovers.push(Leftover {
                 kind: LeftoverKind::Process,

@@ -49,7 +49,7 @@ def started(pid):
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
             fields = f.read().rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else fields[19]
+        return None if fields[0] in "ZX" and int(fields[17]) <= 1 else fields[19]
     except OSError:
         if os.path.exists("/proc/self/stat"):
             return None
