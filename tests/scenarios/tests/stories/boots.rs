@@ -4,7 +4,8 @@ use og_lab::Role;
 use og_scenarios::cluster::{Cluster, Result};
 use og_scenarios::shell::Shell;
 
-use super::machines::{deploy_line, write_password};
+use super::check_nothing_left;
+use super::machines::{deploy_line, deploy_vars, write_password};
 use crate::Story;
 
 pub const STORY: Story = Story {
@@ -56,9 +57,12 @@ fn log(c: &Cluster, name: &str) -> Result<String> {
     must(c, name, &["journalctl", "--no-pager", "--boot", "--unit", UNIT])
 }
 
-/// Whether a server runs on the node; its pid file outlives a loss of power. A zombie is none.
+/// Whether a server runs on the node; its pid file outlives a loss of power. A zombie is none, once all of its threads
+/// have ended.
 fn runs(c: &Cluster, name: &str) -> Result<bool> {
-    Ok(as_root(c, name, &["pgrep", "--runstates", "DRSTt", "--exact", "gaussdb"])?.1)
+    let (listed, _) = as_root(c, name, &["ps", "-C", "gaussdb", "-o", "stat=,nlwp="])?;
+    let is_over = |line: &str| line.starts_with('Z') && line.ends_with(" 1");
+    Ok(listed.lines().any(|line| !is_over(line.trim())))
 }
 
 /// The cluster as it comes up by itself.
@@ -88,6 +92,7 @@ fn with_machines(c: &Cluster) -> Result {
     if !again.changes.is_empty() {
         return Err(format!("the second run: {}", again.output));
     }
+    unit_by_ansible(c)?;
     let roles = [("n1", "primary"), ("n2", "standby"), ("n3", "standby")];
     c.check_at_rest(&roles)?;
     c.sql("n1", "create table og_boots as select generate_series(1, 1000) as n")?;
@@ -97,6 +102,24 @@ fn with_machines(c: &Cluster) -> Result {
     match c.sql("n1", "select count(*) from og_boots")?.as_str() {
         "1000" => Ok(()),
         rows => Err(format!("{rows} of 1000 rows are there after the power came back")),
+    }
+}
+
+/// A unit that somebody took away is written again by the playbook, on that node alone.
+fn unit_by_ansible(c: &Cluster) -> Result {
+    must(c, "n3", &["systemctl", "disable", UNIT])?;
+    must(c, "n3", &["rm", &format!("/etc/systemd/system/{UNIT}")])?;
+    let mut vars = deploy_vars(c)?;
+    vars["og_unit"] = true.into();
+    let vars = vars.to_string();
+    let args = ["-e", &vars];
+    let run = c.run_playbook("deploy.yml", &args)?.must_work()?;
+    if !matches!(&run.changes()[..], [only] if only.starts_with("n3: ")) {
+        return Err(format!("changed: {:?}\n{}", run.changes(), run.output));
+    }
+    match property(c, "n3", "UnitFileState")?.as_str() {
+        "enabled" => check_nothing_left(c, "deploy.yml", &args),
+        state => Err(format!("the unit of n3 is {state:?}:\n{}", run.output)),
     }
 }
 
@@ -160,10 +183,11 @@ fn stops(c: &Cluster) -> Result {
     if !done.status.success() {
         return Err(String::from_utf8_lossy(&done.stdout).into_owned());
     }
-    match property(c, "n3", "SubState")?.as_str() {
-        "exited" if !runs(c, "n3")? => Ok(()),
-        state => Err(format!("the unit of a server that was stopped is {state}")),
-    }
+    // The program that started it may be about to end.
+    c.wait_until("the unit has nothing to do any more, and no server runs", || {
+        let state = (property(c, "n3", "SubState")?, runs(c, "n3")?);
+        Ok(if state == ("exited".to_owned(), false) { Ok(()) } else { Err(format!("{state:?}")) })
+    })
 }
 
 fn cleared(c: &Cluster) -> Result {

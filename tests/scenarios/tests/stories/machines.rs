@@ -300,17 +300,21 @@ fn is_fresh(path: &Path) -> bool {
     ["/opt", "/root", "/home", "/tmp", "/var/tmp"].iter().any(|fresh| path == Path::new(fresh))
 }
 
-fn by_ansible(c: &Cluster) -> Result {
-    make_all_bare(c)?;
+/// The variables by which Ansible does what `deploy_line` does.
+pub(super) fn deploy_vars(c: &Cluster) -> Result<serde_json::Value> {
     let sizes: serde_json::Map<_, _> =
         SIZES.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-    let vars = json!({
+    Ok(json!({
         "og_host": true,
         "og_package": package(c)?,
         "og_password_file": PASSWORD,
         "og_parameters": sizes,
-    });
-    let vars = vars.to_string();
+    }))
+}
+
+fn by_ansible(c: &Cluster) -> Result {
+    make_all_bare(c)?;
+    let vars = deploy_vars(c)?.to_string();
     let args = ["-e", &vars];
     let run = c.run_playbook("deploy.yml", &args)?.must_work()?;
     let time_of = |step: &str| {
