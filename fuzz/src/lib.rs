@@ -81,7 +81,7 @@ fn addresses(u: &mut Unstructured, v6: bool) -> Result<Vec<ClusterAddress>> {
     let mut list = Vec::new();
     for _ in 0..u.int_in_range(0..=3)? {
         let n: u8 = u.arbitrary()?;
-        list.push(ClusterAddress::from_written(match u.int_in_range(0..=7)? {
+        list.push(ClusterAddress::from_verbatim(match u.int_in_range(0..=7)? {
             0 => text(u, "", 140)?,
             _ if v6 => format!("fd00::{n:x}:{:x}", u.arbitrary::<u16>()?),
             _ => format!("10.0.{n}.{}", u.arbitrary::<u8>()?),

@@ -136,7 +136,7 @@ impl Reason {
                 &["og status"],
             ),
             Self::DiskFull => (
-                "Make room on the file system that the detail or `path` names: look at replication slots and at archiving \
+                "Make room on the file system that the detail or `path` names: check replication slots and archiving \
                  first, and never remove files of pg_xlog by hand. Then make the same call again.",
                 &["og status -v"],
             ),
@@ -255,7 +255,7 @@ impl ErrorKind {
             Self::Interrupted => {
                 "Make the same call again; `actions` has what had been done before the signal."
             }
-            Self::Io => "Look at the disk and the file that `path` names, then make the same call again.",
+            Self::Io => "Check the disk and the file that `path` names, then make the same call again.",
             Self::Internal => {
                 "Report it with the whole result, and with what `OG_LOG=debug` before the command prints."
             }

@@ -81,7 +81,7 @@ pub(super) fn check_node(node: &ClusterNode) -> Result<(), Error> {
             check_addresses(
                 node,
                 "cm_server.float_address",
-                &[ClusterAddress::from_written(&server.float_address)],
+                &[ClusterAddress::from_verbatim(&server.float_address)],
             )?;
         }
     }
@@ -192,7 +192,9 @@ fn check_duplicates(nodes: &[ClusterNode]) -> Result<(), Error> {
             ("CM agent's id", node.cm_agent.id.to_string()),
         ];
         keys.extend(
-            node.addresses.iter().map(|a| ("address", ClusterAddress::from_text(a.as_str()).to_string())),
+            node.addresses
+                .iter()
+                .map(|a| ("address", ClusterAddress::from_canonicalized(a.as_str()).to_string())),
         );
         keys.extend(node.data_nodes.iter().map(|d| ("instance_id", d.id.to_string())));
         keys.extend(node.cm_server.iter().map(|s| ("CM server's id", s.id.to_string())));

@@ -105,13 +105,13 @@ pub struct ClusterAddress(String);
 
 impl ClusterAddress {
     /// Takes the address as it stands, unchecked; [`Cluster::check`] refuses one that is no IP.
-    pub fn from_written(text: impl Into<String>) -> Self {
+    pub fn from_verbatim(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
     /// Writes the address as OM does: without spaces around it, IPv6 compressed.
     #[must_use]
-    pub fn from_text(text: &str) -> Self {
+    pub fn from_canonicalized(text: &str) -> Self {
         let text = text.trim();
         Self(text.parse::<IpAddr>().map_or_else(|_| text.to_owned(), |ip| ip.to_string()))
     }

@@ -138,7 +138,7 @@ impl<'a> Reader<'a> {
         }
         let mut list = Vec::with_capacity(count);
         for _ in 0..count {
-            list.push(ClusterAddress::from_written(self.string(what, ADDRESS_BYTES)?));
+            list.push(ClusterAddress::from_verbatim(self.string(what, ADDRESS_BYTES)?));
         }
         self.zeros(what, (MAX_ADDRESSES - count) * ADDRESS_BYTES)?;
         Ok(list)

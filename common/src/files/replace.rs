@@ -118,7 +118,7 @@ fn exchange(
     }
     let kept = written?;
     sync_folder(&folder).map_err(|e| {
-        e.hint("the new file is in place, but a power failure may bring the old one back; look at the disk")
+        e.hint("the new file is in place, but a power failure may bring the old one back; check the disk")
             .with_actions(vec![format!("replaced {}", target.display())])
     })?;
     Ok(kept)

@@ -339,7 +339,7 @@ impl Transaction<'_> {
     }
 
     /// Writes the file and, if so wished and a server runs, makes the server take it. When it does not, the old file is
-    /// put back, and the server told again.
+    /// restored, and the server told again.
     ///
     /// # Errors
     /// `permission` or `io`; `busy` when somebody changed the file since it was read; `command_failed` with the server's

@@ -12,7 +12,7 @@ use crate::base::{Call, Lsn, deserialize_or_default, secret};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Obstacle {
-    /// Its log and its upstream's differ from some place on.
+    /// Its log and its upstream's differ from some LSN on.
     LogDiverged,
     /// Its upstream has removed the segments of the log that it needs.
     LogRemoved,

@@ -36,7 +36,7 @@ impl Exchange<'_> {
     }
 
     /// Writes the file and lets `tell` make the node's server take it; returns where the old file went, and what `tell`
-    /// said. When that fails the old file is put back, and the server told again. Until one of the two has come to its
+    /// said. When that fails the old file is restored, and the server told again. Until one of the two has come to its
     /// end a mark stands that the server has yet to read the file.
     ///
     /// # Errors

@@ -237,16 +237,18 @@ impl StopMode {
 /// Source: SRV `elog.cpp` v6.0.2:536.
 const LOG_BUSY_MESSAGE: &str = "command is running, init_log failed!";
 /// How often, and after how long each time, it is tried again: the other one needs the file for a moment only.
-const RETRIES: (usize, Duration) = (100, Duration::from_millis(30));
+const MAX_ATTEMPTS: usize = 100;
+/// The interval between them.
+const RETRY_INTERVAL: Duration = Duration::from_millis(30);
 
 /// Runs a gs_ctl, again where another one was in its way.
 async fn run(program: &Program) -> Result<Outcome, Error> {
-    for _ in 1..RETRIES.0 {
+    for _ in 1..MAX_ATTEMPTS {
         let outcome = program.run().await?;
         if outcome.rc == 0 || !outcome.stdout.contains(LOG_BUSY_MESSAGE) {
             return Ok(outcome);
         }
-        tokio::time::sleep(RETRIES.1).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
     program.run().await
 }

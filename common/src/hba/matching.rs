@@ -509,7 +509,7 @@ pub struct Hidden {
 }
 
 /// More pairs of database and user than this are compared as a whole.
-const MOST_PAIRS: usize = 4096;
+const MAX_PAIRS: usize = 4096;
 
 /// A rule for which it is looked whether earlier lines hide it.
 struct Later<'a> {
@@ -527,7 +527,7 @@ impl<'a> Later<'a> {
             (around.atoms(&rule.databases, Column::Databases), around.atoms(&rule.users, Column::Users));
         let pair =
             |database: &Name| users.iter().map(|user| (database.clone(), user.clone())).collect::<Vec<_>>();
-        let few = databases.len().saturating_mul(users.len()) <= MOST_PAIRS;
+        let few = databases.len().saturating_mul(users.len()) <= MAX_PAIRS;
         let pairs = few.then(|| databases.iter().flat_map(pair).collect());
         Self { rule, limit, pairs, hidden: Hidden::default() }
     }

@@ -186,7 +186,7 @@ fn timeout_error(call: &Call, limit: u64) -> Error {
     let seen = call.last_seen();
     let seen = if seen.is_empty() { String::new() } else { format!("; last seen: {seen}") };
     Error::new(ErrorKind::Timeout, format!("not finished within {limit} s{seen}"))
-        .hint("raise timeout, or look at what was last seen; the same call again carries on")
+        .hint("raise timeout, or see what was last seen; the same call again carries on")
 }
 
 /// Keeps the arguments of a call that nothing is to be told of, as far as they are its own: not where the node is, and not

@@ -388,7 +388,7 @@ pub(super) fn connection_lost_error(why: &str) -> Error {
 fn no_session_error() -> Error {
     let what = format!("it refuses every session, for {} s by now", REFUSED_LIMIT.as_secs());
     Error::new(ErrorKind::Unreachable, what).hint(
-        "nothing was begun there; look at MaxSessions in its sshd_config, and at what else uses this connection",
+        "nothing was begun there; check MaxSessions in its sshd_config, and what else uses this connection",
     )
 }
 

@@ -23,7 +23,7 @@ const SIZE_POLL_INTERVAL: Duration = Duration::from_secs(15);
 /// How long a standby may say that it needs repair after its start, before it is believed.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a build that is not waited for is watched: one that cannot begin says so at once.
-const FAILED_START_PERIOD: Duration = Duration::from_secs(2);
+const START_WATCH_PERIOD: Duration = Duration::from_secs(2);
 
 /// What it takes to end a build before the call's own end.
 const END_RESERVE: Duration = Duration::from_millis(900);
@@ -64,7 +64,7 @@ pub async fn build(
         if let Some(rc) = running.try_wait()? {
             break rc;
         }
-        if !args.wait && (begun.elapsed() >= FAILED_START_PERIOD || node.build().is_some_and(|b| b.running)) {
+        if !args.wait && (begun.elapsed() >= START_WATCH_PERIOD || node.build().is_some_and(|b| b.running)) {
             running.detach();
             output.build_status = Status::Running;
             return Ok(());

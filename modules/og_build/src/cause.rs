@@ -57,7 +57,7 @@ pub fn find_cause(words: &str, source: &Source, free: Option<Bytes>) -> Option<C
     (!refusal.is_empty()).then(|| Cause {
         reason: None,
         detail: format!("{} says: {refusal}", source.address),
-        hint: "look at the primary first".to_owned(),
+        hint: "inspect the primary first".to_owned(),
     })
 }
 

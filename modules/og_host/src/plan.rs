@@ -264,7 +264,7 @@ pub fn plan(present: &Present, wanted: &Wanted) -> Result<Plan, Error> {
         ))
         .reason(Reason::ForeignFile)
         .with_path(first.display())
-        .hint("look at it, and move it away; or leave out the argument that needs it"));
+        .hint("inspect it, and move it away; or leave out the argument that needs it"));
     }
     if let Some(user) = wanted.user.as_ref().filter(|_| !plan.steps.is_empty()) {
         plan.record.prepared.insert(user.name.clone());

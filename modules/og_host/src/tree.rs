@@ -495,7 +495,7 @@ fn changed_error(at: &Path) -> Error {
         format!("{} was changed by somebody else while this call was at work", at.display()),
     )
     .with_path(at.display())
-    .hint("look at who else changes it, and call again")
+    .hint("find out who else changes it, and call again")
 }
 
 /// The refusal of something that appeared in between.
@@ -506,7 +506,7 @@ pub fn swapped_error(at: &Path) -> Error {
         format!("{} was made by somebody else while this call was at work", at.display()),
     )
     .with_path(at.display())
-    .hint("look at who else makes it, and call again")
+    .hint("find out who else makes it, and call again")
 }
 
 fn permissions(stat: &FileStat) -> u32 {

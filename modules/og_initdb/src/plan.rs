@@ -63,7 +63,7 @@ fn plan_present(present: &Present, args: &Args) -> Result<Plan, Error> {
                  complete, or somebody else's, cannot be told"
             );
             let hint = format!(
-                "look at it; when it is not needed, move it aside (state: absent), else remove {}",
+                "inspect it; when it is not needed, move it aside (state: absent), else remove {}",
                 present.mark.display()
             );
             Err(Error::refused(detail).with_path(path).hint(hint))

@@ -129,7 +129,7 @@ mod tests {
             for n in &mut cluster.nodes {
                 n.name = format!("og{}", n.id);
                 n.data_nodes[0].listen_addresses =
-                    vec![ClusterAddress::from_written(format!("10.56.0.{}", n.id))];
+                    vec![ClusterAddress::from_verbatim(format!("10.56.0.{}", n.id))];
                 if n.data_nodes[0].role == ConfiguredRole::CascadeStandby {
                     n.data_nodes[0].role = ConfiguredRole::Standby;
                 }
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(table, super::table(&sample("seed_1p2s1c/cluster_config.xml")));
         let mut long = sample("one_primary_one_standby/cluster_static_config");
         long.nodes[0].data_nodes[0].listen_addresses =
-            vec![ClusterAddress::from_written("fd00:10:56:ffff:1234:5678:9abc:1")];
+            vec![ClusterAddress::from_verbatim("fd00:10:56:ffff:1234:5678:9abc:1")];
         let lines = super::table(&long);
         let ports: Vec<_> =
             lines.lines().filter_map(|l| l.find("port").or_else(|| l.find("26000"))).collect();

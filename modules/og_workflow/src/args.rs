@@ -137,8 +137,8 @@ pub struct Options {
     pub og_repair_backup: String,
     /// What happens to the data directory of a node that is cleared.
     pub og_clear_mode: ClearMode,
-    /// The names in the data directories of the cleared nodes, such as `dn_6002`: confirms that these may be deleted for good, or
-    /// cleared although they did not last run as a standby.
+    /// The names in the data directories of the cleared nodes, such as `dn_6002`: they confirm that these may be deleted for good,
+    /// or cleared although they last ran as a single node or never ran. An old primary is refused all the same.
     pub og_confirm_clear: String,
     /// Locale of the databases of a new cluster.
     pub og_locale: String,

@@ -95,7 +95,7 @@ def _run(workflow, nodes, test, diff, minion, key, options):
 def _described(minion, key):
     """The cluster of this minion's pillar under the key."""
     if not minion:
-        raise _Stopped("no node is named, such as n3,n4; where all nodes are meant, name any minion of the cluster with minion=…")
+        raise _Stopped("no node is named, such as n3,n4, and no minion of the cluster, such as minion=n1")
     pillar = __salt__["pillar.show_pillar"](minion) or {}
     cluster = pillar.get(key)
     if isinstance(cluster, dict) and isinstance(cluster.get("hosts"), dict) and cluster["hosts"]:
@@ -685,8 +685,9 @@ def clear(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opti
         `deleted`: It is deleted; `og_confirm_clear` must name the node as its data directory does.
 
     og_confirm_clear (str, default "")
-        The names in the data directories of the cleared nodes, such as `dn_6002`: confirms that
-        these may be deleted for good, or cleared although they did not last run as a standby.
+        The names in the data directories of the cleared nodes, such as `dn_6002`: they confirm that
+        these may be deleted for good, or cleared although they last ran as a single node or never
+        ran. An old primary is refused all the same.
 
     og_package_absent (bool, default false)
         Also remove the program files of the cleared nodes and the cluster's files beside them, where

@@ -97,7 +97,7 @@ fn write_files(folder: &Path, nodes: u32) -> Result<(PathBuf, PathBuf, u64)> {
 /// A cluster of machines with a server each, a primary and seven standbys to a group.
 fn cluster(nodes: u32) -> Cluster {
     let node = |i: u32| {
-        let addresses = vec![ClusterAddress::from_written(format!("10.1.{}.{}", i / 250, i % 250 + 1))];
+        let addresses = vec![ClusterAddress::from_verbatim(format!("10.1.{}.{}", i / 250, i % 250 + 1))];
         ClusterNode {
             id: i + 1,
             name: format!("node{:04}.example.com", i + 1),

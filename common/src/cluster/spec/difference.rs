@@ -96,7 +96,7 @@ fn fields(node: &ClusterNode) -> serde_json::Map<String, serde_json::Value> {
     let mut node = node.clone();
     let canonical = |list: &mut Vec<ClusterAddress>| {
         for a in list {
-            *a = ClusterAddress::from_text(a.as_str());
+            *a = ClusterAddress::from_canonicalized(a.as_str());
         }
     };
     canonical(&mut node.addresses);

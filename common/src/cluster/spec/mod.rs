@@ -25,8 +25,8 @@ pub enum Addresses {
 impl Addresses {
     fn list(&self) -> Vec<ClusterAddress> {
         match self {
-            Self::One(one) => one.split(',').map(ClusterAddress::from_text).collect(),
-            Self::List(list) => list.iter().map(|a| ClusterAddress::from_text(a)).collect(),
+            Self::One(one) => one.split(',').map(ClusterAddress::from_canonicalized).collect(),
+            Self::List(list) => list.iter().map(|a| ClusterAddress::from_canonicalized(a)).collect(),
         }
     }
 

@@ -48,7 +48,7 @@ fn any_cluster() -> impl Strategy<Value = Cluster> {
                     id += step;
                     instance += step;
                     let address = if v6 { format!("fd00::{i:x}:1") } else { format!("10.0.{i}.1") };
-                    let addresses = vec![ClusterAddress::from_written(address)];
+                    let addresses = vec![ClusterAddress::from_verbatim(address)];
                     // The machines with a server: `servers` of them from the primary on.
                     let has_server = (i + count - primary) % count < servers;
                     ClusterNode {
@@ -125,7 +125,7 @@ fn any_full_cluster() -> impl Strategy<Value = Cluster> {
                         } else {
                             format!("10.{}.{i}.{kind}", n + 100)
                         };
-                        list.push(ClusterAddress::from_written(address));
+                        list.push(ClusterAddress::from_verbatim(address));
                     }
                 };
                 more(&mut node.addresses, 1);

@@ -174,7 +174,7 @@ fn read_back_ips(doc: &Document) -> Result<Vec<ClusterAddress>, Error> {
 }
 
 fn parse_address(doc: &Document, param: &Param, text: &str) -> Result<ClusterAddress, Error> {
-    let address = ClusterAddress::from_text(text);
+    let address = ClusterAddress::from_canonicalized(text);
     if address.ip().is_none() {
         return Err(doc.error(
             param.element.start,

@@ -16,7 +16,7 @@ const STARTS: &[Purpose] = &[Expand, Build, Deploy, Restart];
 const COPIES: &[Purpose] = &[Expand, Build];
 
 /// The least `max_process_memory` that a server takes.
-pub const LEAST_PROCESS_MEMORY: u64 = 2 * GIB;
+pub const MIN_PROCESS_MEMORY_BYTES: u64 = 2 * GIB;
 /// What the operating system keeps for itself.
 pub const SYSTEM_RESERVE: u64 = GIB / 2;
 /// Bytes of stack that openGauss's check list asks for.
@@ -126,7 +126,7 @@ pub(super) const CHECKS: &[Check] = &[
         what: "use of the file systems",
         threshold: "below 70 % (warning), below 90 % (error), below 85 % under CM",
         why: "A server ends when it cannot write WAL; CM makes the cluster read-only at 85 %.",
-        fix: "remove what is not needed; look at the slots and at archiving first, and never remove files of pg_xlog",
+        fix: "remove what is not needed; check the slots and archiving first, and never remove files of pg_xlog",
         fixable_by: FixableBy::You,
         purposes: &[],
         run: disk_use,
@@ -469,7 +469,7 @@ fn memory_minimum(c: &Context<'_>, j: &mut Judge) {
     match process_memory(c) {
         None if c.facts.conf.exists => j.unknown("max_process_memory is not set in postgresql.conf"),
         None => j.skip(),
-        Some(bytes) if bytes < LEAST_PROCESS_MEMORY => {
+        Some(bytes) if bytes < MIN_PROCESS_MEMORY_BYTES => {
             j.error(
                 "",
                 format!("max_process_memory is {}, and the server refuses less than 2 GB", Bytes::new(bytes)),
@@ -518,7 +518,7 @@ fn memory_overcommit(c: &Context<'_>, j: &mut Judge) {
     match (c.facts.memory.overcommit, c.facts.memory.uncommitted) {
         (None, _) => j.unknown("/proc/sys/vm/overcommit_memory could not be read"),
         (Some(2), Some(left)) => {
-            let needed = process_memory(c).unwrap_or(LEAST_PROCESS_MEMORY);
+            let needed = process_memory(c).unwrap_or(MIN_PROCESS_MEMORY_BYTES);
             let seen = format!("2, with {} not yet promised", Bytes::new(left));
             if left < needed && !c.facts.server.running {
                 j.error(

@@ -21,7 +21,7 @@ use crate::args::{Purpose, Wanted};
 use crate::facts::Facts;
 
 pub use cluster::{ClockDifference, clock_difference};
-pub use host::{LEAST_PROCESS_MEMORY, SYSTEM_RESERVE};
+pub use host::{MIN_PROCESS_MEMORY_BYTES, SYSTEM_RESERVE};
 
 /// How much a finding weighs, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]

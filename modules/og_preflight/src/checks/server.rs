@@ -442,7 +442,7 @@ fn has_database(c: &Context<'_>) -> bool {
 }
 
 /// Whether the server answers; notes what that means for the check when it does not.
-fn is_answering(c: &Context<'_>, j: &mut Judge) -> bool {
+fn require_answer(c: &Context<'_>, j: &mut Judge) -> bool {
     if !c.facts.server.running {
         j.skip();
     } else if c.facts.activity.is_none() {
@@ -807,7 +807,7 @@ fn sync_now(c: &Context<'_>, j: &mut Judge) {
     if c.facts.server.role != Role::Primary {
         return j.skip();
     }
-    if !is_answering(c, j) {
+    if !require_answer(c, j) {
         return;
     }
     let streaming = c.facts.activity.as_ref().map(|activity| activity.streaming.clone()).unwrap_or_default();
@@ -973,7 +973,7 @@ fn server_replay_paused(c: &Context<'_>, j: &mut Judge) {
     if !c.facts.server.role.is_following() {
         return j.skip();
     }
-    if !is_answering(c, j) {
+    if !require_answer(c, j) {
         return;
     }
     match c.facts.activity.as_ref().and_then(|activity| activity.replay_paused) {
@@ -986,7 +986,7 @@ fn server_replay_paused(c: &Context<'_>, j: &mut Judge) {
 }
 
 fn server_backup(c: &Context<'_>, j: &mut Judge) {
-    if !is_answering(c, j) {
+    if !require_answer(c, j) {
         return;
     }
     if c.facts.activity.as_ref().is_some_and(|activity| activity.exclusive_backup) {
@@ -995,7 +995,7 @@ fn server_backup(c: &Context<'_>, j: &mut Judge) {
 }
 
 fn server_archiving(c: &Context<'_>, j: &mut Judge) {
-    if !is_answering(c, j) {
+    if !require_answer(c, j) {
         return;
     }
     // No archiver runs on a standby: what waits there waits since it was a primary.
@@ -1018,7 +1018,7 @@ fn warn_unless_zero(
     number: fn(&crate::facts::Activity) -> Option<u64>,
     message: impl FnOnce(u64) -> String,
 ) {
-    if !is_answering(c, j) {
+    if !require_answer(c, j) {
         return;
     }
     match c.facts.activity.as_ref().and_then(number) {
@@ -1053,7 +1053,7 @@ fn server_dirty_pages(c: &Context<'_>, j: &mut Judge) {
     if !c.facts.is_primary() {
         return j.skip();
     }
-    if !is_answering(c, j) {
+    if !require_answer(c, j) {
         return;
     }
     match c.facts.activity.as_ref().and_then(|activity| activity.dirty_pages) {

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::cm;
 use super::kinds::find_kind;
-use super::{Certainty, ClusterHealth, CommitWait, Finding, NodeHealth, Readiness, Severity, Verdict};
+use super::{ClusterHealth, CommitWait, Finding, NodeHealth, Readiness, ReadyVerdict, Severity, Verdict};
 use crate::cluster::{Node, NoneReached, canonical, node_names as names_of, primaries, related_nodes};
 use crate::plan::{self, MOST_AVAILABLE, SYNC_NAMES};
 
@@ -598,5 +598,5 @@ fn capitalize(text: &str) -> String {
 /// Whether the answer is yes.
 #[must_use]
 pub fn is_yes(readiness: &Readiness) -> bool {
-    readiness.verdict == Certainty::Yes
+    readiness.verdict == ReadyVerdict::Yes
 }

@@ -103,7 +103,7 @@ pub const FINDING_KINDS: &[FindingKind] = &[
     kind(
         "node.not_normal",
         "The server starts, catches up, promotes or waits for its role.",
-        "Look again in some seconds. Where it stays so, ask for the cause.",
+        "Run og status again in a few seconds. Where it stays so, ask for the cause.",
         &["og repair -n n2"],
     ),
     kind(
@@ -170,13 +170,13 @@ pub const FINDING_KINDS: &[FindingKind] = &[
     kind(
         "cm.state",
         "CM calls the cluster something else than Normal.",
-        "Ask CM again in some seconds.",
+        "Ask CM again in a few seconds.",
         &["cm_ctl query -Cv"],
     ),
     kind(
         "cm.differs",
         "CM reports another state of a server than was seen on its node.",
-        "Look again in some seconds; then see whether cm_agent runs on the node.",
+        "Run og status again in a few seconds; then see whether cm_agent runs on the node.",
         &["cm_ctl query -Cv"],
     ),
     kind(

@@ -6,7 +6,7 @@ use og_common::gauss::Role;
 use og_common::protocol::Bytes;
 
 use super::cm;
-use super::{Certainty, ClusterHealth, NodeHealth, Severity};
+use super::{ClusterHealth, NodeHealth, ReadyVerdict, Severity};
 use crate::table::{aligned, state_in_words};
 
 /// What stands where nothing is known.
@@ -182,11 +182,11 @@ fn pending_restart(node: &NodeHealth) -> String {
     }
 }
 
-fn ready(answer: Certainty) -> String {
+fn ready(answer: ReadyVerdict) -> String {
     match answer {
-        Certainty::Yes => "ready",
-        Certainty::No => "no",
-        Certainty::Unknown => UNKNOWN,
+        ReadyVerdict::Yes => "ready",
+        ReadyVerdict::No => "no",
+        ReadyVerdict::Unknown => UNKNOWN,
     }
     .to_owned()
 }

@@ -127,7 +127,7 @@ pub struct NodeHealth {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Readiness {
     /// The answer.
-    pub verdict: Certainty,
+    pub verdict: ReadyVerdict,
     /// Why not, or why it is not known.
     pub reasons: Vec<String>,
 }
@@ -135,7 +135,7 @@ pub struct Readiness {
 /// Yes, no, or not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Certainty {
+pub enum ReadyVerdict {
     /// Yes.
     Yes,
     /// No.
@@ -174,9 +174,9 @@ pub struct Finding {
 impl Readiness {
     fn new(no: Vec<String>, unknown: Vec<String>) -> Self {
         match (no.is_empty(), unknown.is_empty()) {
-            (true, true) => Self { verdict: Certainty::Yes, reasons: no },
-            (true, false) => Self { verdict: Certainty::Unknown, reasons: unknown },
-            _ => Self { verdict: Certainty::No, reasons: no },
+            (true, true) => Self { verdict: ReadyVerdict::Yes, reasons: no },
+            (true, false) => Self { verdict: ReadyVerdict::Unknown, reasons: unknown },
+            _ => Self { verdict: ReadyVerdict::No, reasons: no },
         }
     }
 }

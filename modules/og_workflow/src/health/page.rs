@@ -8,7 +8,7 @@ use og_common::gauss::Role;
 use super::cm;
 use super::lines::cells;
 use super::picture::{Grade, escape, svg, verdict_in_words};
-use super::{Certainty, ClusterHealth, Finding, NodeHealth, Readiness, Severity};
+use super::{ClusterHealth, Finding, NodeHealth, Readiness, ReadyVerdict, Severity};
 
 /// The style of every page: colours by light and dark, verdicts, tables, what a phone and a printer need.
 pub(crate) const STYLE: &str = "
@@ -157,9 +157,9 @@ fn readiness(nodes: &[NodeHealth], out: &mut String) {
 
 fn unready_reason(node: &str, what: &str, ready: &Readiness) -> Option<String> {
     let answer = match ready.verdict {
-        Certainty::Yes => return None,
-        Certainty::No => "not ready",
-        Certainty::Unknown => "not known whether it is ready",
+        ReadyVerdict::Yes => return None,
+        ReadyVerdict::No => "not ready",
+        ReadyVerdict::Unknown => "not known whether it is ready",
     };
     let reasons = escape(&ready.reasons.join("; "));
     Some(format!("<li><b>{}</b>: {answer} for a {what}: {reasons}</li>", escape(node)))

@@ -118,8 +118,11 @@ fn a_healthy_cluster() {
     assert_eq!((it.failures_tolerated, it.loss_bytes), (Some(1), Some(Bytes::ZERO)));
     let n2 = it.node("n2").unwrap();
     assert_eq!((n2.receive_lag_bytes, n2.replay_lag_bytes), (Some(Bytes::ZERO), Some(Bytes::new(1 << 20))));
-    assert_eq!((n2.switchover_ready.verdict, n2.failover_ready.verdict), (Certainty::Yes, Certainty::Yes));
-    assert_eq!(it.node("n1").unwrap().switchover_ready.verdict, Certainty::No);
+    assert_eq!(
+        (n2.switchover_ready.verdict, n2.failover_ready.verdict),
+        (ReadyVerdict::Yes, ReadyVerdict::Yes)
+    );
+    assert_eq!(it.node("n1").unwrap().switchover_ready.verdict, ReadyVerdict::No);
     let text = lines(&it, false, None);
     assert_eq!(
         text[2..],
@@ -193,7 +196,7 @@ fn a_dead_standby_is_named_with_what_it_costs() {
     let n3 = it.node("n3").unwrap();
     // Nothing is made up of what is not known.
     assert_eq!((n3.role, n3.running, n3.replay_lag_bytes, n3.streaming), (None, None, None, None));
-    assert_eq!(n3.failover_ready.verdict, Certainty::Unknown);
+    assert_eq!(n3.failover_ready.verdict, ReadyVerdict::Unknown);
     assert!(table(&it, false, None)[3].contains("?        unreachable"), "{:#?}", table(&it, false, None));
     let (status, line) = nagios(&it, LagLimits::default());
     assert_eq!(status, 1);
@@ -261,7 +264,7 @@ fn a_lagging_standby_is_not_ready_for_a_switchover() {
     let it = health(&hosts);
     assert_eq!(ids(&it), ["node.lagging", "node.lagging"]);
     let n2 = it.node("n2").unwrap();
-    assert_eq!(n2.switchover_ready.verdict, Certainty::No);
+    assert_eq!(n2.switchover_ready.verdict, ReadyVerdict::No);
     assert!(n2.switchover_ready.reasons[0].ends_with("GiB behind"), "{:?}", n2.switchover_ready);
     let limits = LagLimits { warning: Some(Bytes::new(1)), critical: Some(Bytes::new(1 << 30)) };
     assert_eq!(nagios(&it, limits).0, 2);
@@ -324,7 +327,7 @@ fn a_standby_in_reserve_may_lack_the_last_commits() {
     let it = health(&hosts);
     assert!(it.sentence.ends_with("commits wait for n2, in reserve n3."), "{}", it.sentence);
     let ready = |name| it.node(name).unwrap().failover_ready.verdict;
-    assert_eq!((ready("n2"), ready("n3")), (Certainty::Yes, Certainty::Unknown));
+    assert_eq!((ready("n2"), ready("n3")), (ReadyVerdict::Yes, ReadyVerdict::Unknown));
 }
 
 #[test]
@@ -468,7 +471,7 @@ fn of_a_cluster_of_which_no_node_is_reached_nothing_is_said_but_why() {
     assert_eq!(nagios(&it, LagLimits::default()).0, 3);
     // What each node said is there for programs.
     assert!(it.nodes[1].detail.as_deref().unwrap().contains("10.0.0.2 port 22"), "{:?}", it.nodes[1]);
-    assert!(it.nodes.iter().all(|node| node.switchover_ready.verdict == Certainty::Unknown));
+    assert!(it.nodes.iter().all(|node| node.switchover_ready.verdict == ReadyVerdict::Unknown));
     // One that answers is enough to speak of the cluster.
     let mut hosts = unreached();
     hosts[1] = streaming(3)[1].clone();
@@ -523,7 +526,7 @@ fn names_and_words_from_outside_are_no_markup_in_a_page() {
         node.address = evil.to_owned();
         node.upstream = node.upstream.as_ref().map(|up| format!("{evil}{up}"));
         (node.sync_state, node.version) = (Some(evil.to_owned()), Some(evil.to_owned()));
-        node.switchover_ready = Readiness { verdict: Certainty::No, reasons: vec![evil.to_owned()] };
+        node.switchover_ready = Readiness { verdict: ReadyVerdict::No, reasons: vec![evil.to_owned()] };
     }
     for found in &mut it.findings {
         (found.id, found.message) = (evil.to_owned(), evil.to_owned());

@@ -12,7 +12,7 @@ use og_common::gauss::managed::Act;
 use og_common::gauss::{DbState, Role};
 use og_common::hba::RuleFields;
 use og_common::protocol::Bytes;
-use og_preflight::checks::{LEAST_PROCESS_MEMORY, SYSTEM_RESERVE};
+use og_preflight::checks::{MIN_PROCESS_MEMORY_BYTES, SYSTEM_RESERVE};
 use og_preflight::facts::settings::bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -259,7 +259,7 @@ fn warn_of_unused(c: &mut Cluster, primary: &Node, options: &Options) {
     let given: Vec<&str> = given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect();
     if !given.is_empty() {
         c.warnings.push(format!(
-            "{}: its data directory was made by an earlier run with the options of that run: {} of this run has no effect; \
+            "{}: its data directory was made by an earlier run with the options of that run; without effect in this run: {}; \
              set the password by ALTER USER, or clear the node (og_initdb with state: absent) and run it again",
             primary.name,
             given.join(", ")
@@ -496,7 +496,7 @@ fn size(c: &mut Cluster, nodes: &[Node], fresh: &[&Node], options: &Options) -> 
         format!(", of which each of its nodes has {}", Bytes::new(total))
     };
     let wanted = [
-        ("max_process_memory", PROCESS_MEMORY_PERCENT, LEAST_PROCESS_MEMORY),
+        ("max_process_memory", PROCESS_MEMORY_PERCENT, MIN_PROCESS_MEMORY_BYTES),
         ("shared_buffers", SHARED_BUFFERS_PERCENT, MIN_BUFFERS_BYTES),
         ("cstore_buffers", CSTORE_BUFFERS_PERCENT, MIN_BUFFERS_BYTES),
     ];
@@ -520,7 +520,7 @@ fn size(c: &mut Cluster, nodes: &[Node], fresh: &[&Node], options: &Options) -> 
         reasons.push(format!("{name} = {value}: {why}"));
         sizes.insert(name.to_owned(), value);
     }
-    if given("max_process_memory").is_none() && total < LEAST_PROCESS_MEMORY + SYSTEM_RESERVE {
+    if given("max_process_memory").is_none() && total < MIN_PROCESS_MEMORY_BYTES + SYSTEM_RESERVE {
         c.findings.push(format!(
             "{least}: has {} of memory, and a server starts with no less than 2 GB for itself; give the machine more, or \
              set max_process_memory and shared_buffers yourself (og_parameters)",

@@ -63,7 +63,7 @@ pub struct Expand {
     pub sync_stays_empty: bool,
     /// How `og_guc` then makes it what it can be without them.
     pub undo_sync: DeferredRestore,
-    /// What the lock then keeps, when it has ended: the next run puts it back.
+    /// What the lock then keeps, when it has ended: the next run restores it.
     pub note: Purpose,
     /// By new node, the parameters that get back the values which they had.
     pub undo_set: BTreeMap<String, Settings>,

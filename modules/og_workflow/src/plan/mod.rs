@@ -83,8 +83,8 @@ pub const PARAMETERS: [&str; 22] = [
     "replconninfo8",
 ];
 /// What a workflow changes for a while, and a later one restores for its own sake when it finds it in a lock left
-/// behind: expand at once, drop at its end, when the names are right. `synchronous_standby_names` is not among them: put
-/// back before a standby streams it would hang every commit.
+/// behind: expand at once, drop at its end, when the names are right. `synchronous_standby_names` is not among them: restored
+/// before a standby streams it would hang every commit.
 const DEFERRED_PARAMETERS: [&str; 1] = [MOST_AVAILABLE];
 
 /// Parameters and their values; null is one that the file did not set.

@@ -274,7 +274,7 @@ fn restored(c: &mut Cluster, n: &Node, options: &Options) -> Option<(Cause, Stri
     };
     let left_out = if cause == Cause::BrokenHba {
         let lines = access::describe_dropped_lines(n);
-        format!("; {lines} left out, and a line that kept somebody out is gone, too: look with -n --diff")
+        format!("; {lines} left out, and a line that kept somebody out is gone, too: see it with -n --diff")
     } else {
         String::new()
     };

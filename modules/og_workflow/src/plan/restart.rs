@@ -148,7 +148,7 @@ pub fn restart(nodes: &[Node], targets: &[String], options: &Options) -> Outlook
     standbys.sort_by_key(|n| (!n.becomes_cascade(), n.id));
     let members = c.members.clone();
     let order = Order { primary, standbys: &standbys, members: &members };
-    let plan_primary = if chosen.contains(&primary) {
+    let of_primary = if chosen.contains(&primary) {
         plan_primary(&mut c, &order, &health, options)
     } else {
         if let Some(why) = order.problem(&order.restarts()) {
@@ -156,7 +156,7 @@ pub fn restart(nodes: &[Node], targets: &[String], options: &Options) -> Outlook
         }
         OfPrimary::Stays
     };
-    if matches!(plan_primary, OfPrimary::InPlace { .. }) && super::managed::is_acted_on_by_cm(primary) {
+    if matches!(of_primary, OfPrimary::InPlace { .. }) && super::managed::is_acted_on_by_cm(primary) {
         c.findings.push(format!(
             "{}: would be restarted in place, and openGauss CM makes a standby primary as soon as it is stopped; \
              pause CM for it: cm_ctl pause, and cm_ctl resume afterwards",
@@ -169,15 +169,15 @@ pub fn restart(nodes: &[Node], targets: &[String], options: &Options) -> Outlook
         find_commit_waits(&mut c, primary, &standbys);
     }
     let left = leftover_values(&c);
-    let back = plan_switch_back(&mut c, primary, &plan_primary, options);
+    let back = plan_switch_back(&mut c, primary, &of_primary, options);
     let mut shared = Shared::new(&c, primary, "restart", left.clone());
-    if options.og_switch_back && matches!(plan_primary, OfPrimary::HandsOver { .. }) {
+    if options.og_switch_back && matches!(of_primary, OfPrimary::HandsOver { .. }) {
         shared.purpose.switch_back = Some(primary.name.clone());
     } else if let Some(back) = &back {
         shared.purpose.switch_back = Some(back.to.clone());
     }
     let may_lead =
-        |n: &Node| matches!(&plan_primary, OfPrimary::HandsOver { to, .. } if to.contains_key(&n.name));
+        |n: &Node| matches!(&of_primary, OfPrimary::HandsOver { to, .. } if to.contains_key(&n.name));
     let is_back = |n: &Node| back.as_ref().is_some_and(|back| back.to == n.name);
     let others = members.iter().copied().filter(|n| *n != primary);
     let others = others.filter(|n| may_lead(n) || is_back(n) || n.seen().lock.is_some());
@@ -185,7 +185,7 @@ pub fn restart(nodes: &[Node], targets: &[String], options: &Options) -> Outlook
         locks: node_names([primary].into_iter().chain(others)),
         shared,
         standbys: followers,
-        primary: plan_primary,
+        primary: of_primary,
         followers: node_names(members.iter().copied().filter(|n| *n != primary)),
         back,
         restore_now: DeferredRestore::from_values(&deferred_restores(&left)),
@@ -418,7 +418,7 @@ fn commit_wait_warning(primary: &Node, to: &Node, members: &[&Node]) -> Option<S
 fn plan_switch_back(
     c: &mut Cluster,
     primary: &Node,
-    plan_primary: &OfPrimary,
+    of_primary: &OfPrimary,
     options: &Options,
 ) -> Option<HandOver> {
     if !options.og_switch_back {
@@ -434,7 +434,7 @@ fn plan_switch_back(
         is_recorded: needs_record(primary, nodes),
         files: Files::with_roles(to, &members),
     };
-    if matches!(plan_primary, OfPrimary::HandsOver { .. }) {
+    if matches!(of_primary, OfPrimary::HandsOver { .. }) {
         // The name of the one it comes from is known when it was chosen.
         return Some(exchange(primary, primary));
     }

@@ -255,7 +255,7 @@ fn switch(it: &mut Run, own: &HandOver) -> Go {
             SwitchoverEnd::Other(name) if last == end => {
                 it.reason = Some(Reason::OtherPrimary);
                 return Err(Stop::Failed(format!(
-                    "the switchover did not take place, for {name} has become primary in place of {}: {why}; look at the \
+                    "the switchover did not take place, for {name} has become primary in place of {}: {why}; inspect the \
                      cluster (og status) before you switch over again",
                     own.from
                 )));
@@ -265,7 +265,7 @@ fn switch(it: &mut Run, own: &HandOver) -> Go {
     }
     it.reason = Some(Reason::UnderWay);
     Err(Stop::Failed(format!(
-        "the switchover has not come to an end: {why}; look at {} and {} (og status) until one of them is primary, and do not \
+        "the switchover has not come to an end: {why}; inspect {} and {} (og status) until one of them is primary, and do not \
          try again before",
         own.from, own.to
     )))

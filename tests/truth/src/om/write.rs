@@ -274,7 +274,7 @@ pub fn vary_cluster(rng: &mut Rng, cluster: &Cluster) -> Cluster {
         let mut more = |rng: &mut Rng, list: &mut Vec<ClusterAddress>| {
             while list.len() < 3 && once_in(rng, 4) {
                 extra += 1;
-                list.push(ClusterAddress::from_text(&make_address(rng, v6, extra)));
+                list.push(ClusterAddress::from_canonicalized(&make_address(rng, v6, extra)));
             }
         };
         more(rng, &mut node.addresses);

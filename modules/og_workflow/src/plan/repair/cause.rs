@@ -275,7 +275,7 @@ impl<'a> RepairView<'a, '_> {
         }
         let head = &self.head.name;
         Err(format!(
-            "{}: it does not receive, and why cannot be told: {evidence}; look at its server's log and at the network and \
+            "{}: it does not receive, and why cannot be told: {evidence}; read its server's log, and check the network and \
              the firewall between it and {head}; what it may have written after {head} took over exists only there; keep a \
              copy of its pg_xlog if in doubt; og_repair_force with this node named rebuilds it all the same",
             n.name

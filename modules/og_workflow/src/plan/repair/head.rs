@@ -94,7 +94,9 @@ fn check_newest(only: &Node, nodes: &[Node], targets: &[String], force: bool) ->
     }
     let held: Vec<_> = newer.iter().map(|n| format!("{} has {}", n.name, Held::new(n).describe())).collect();
     Err(format!(
-        "{} runs as {} ({}), and another node was primary after it: {}; find out which node is to be the primary, since what the newer one wrote is not on {}: stop the wrong one, then og failover; or, where what it wrote alone may be lost, name it for repair with og_repair_force",
+        "{} runs as {} ({}), and another node was primary after it: {}; find out which node is to be the \
+         primary, since what the newer one wrote is not on {}: stop the wrong one, then og failover; or, where what it \
+         wrote alone may be lost, name it for repair with og_repair_force",
         only.name,
         role_in_words(only.state().role),
         own.describe(),

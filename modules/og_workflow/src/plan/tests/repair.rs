@@ -119,7 +119,7 @@ fn a_missing_or_broken_pg_hba_conf_is_made_anew_before_the_start() {
     let said = repairing(&hosts, "", false).warnings.join("\n");
     assert!(
         said.contains(
-            "lines 4, 7 are left out, and a line that kept somebody out is gone, too: look with -n --diff"
+            "lines 4, 7 are left out, and a line that kept somebody out is gone, too: see it with -n --diff"
         ),
         "{said}"
     );

@@ -29,7 +29,7 @@ fn folder(call: &NodeCall) -> Value {
     let nodes = call.args["targets"].as_array().unwrap().iter().map(|node| node.as_str().unwrap());
     let nodes = nodes.map(|node| (node.to_owned(), FILES.map(|name| file(node, name)).to_vec().into()));
     let nodes: serde_json::Map<String, Value> = nodes.collect();
-    json!({"certificates": {"nodes": nodes, "problems": [], "warnings": ["/c/cacert.pem ends in 80 days"]}})
+    json!({"certificates": {"nodes": nodes, "problems": [], "warnings": ["/c/cacert.pem expires in 80 days"]}})
 }
 
 /// The folder is good, and the nodes lack the files.
@@ -77,7 +77,7 @@ fn expand_carries_the_files_of_each_new_node_before_its_parameters_name_them() {
         let named = ["ssl", "ssl_cert_file", "ssl_key_file", "ssl_ca_file"].map(|name| own[name].clone());
         assert_eq!(named, ["on", "server.crt", "server.key", "cacert.pem"].map(|value| json!(value)));
     }
-    assert!(done.outcome.warnings.contains(&"og_ssl: /c/cacert.pem ends in 80 days".to_owned()));
+    assert!(done.outcome.warnings.contains(&"og_ssl: /c/cacert.pem expires in 80 days".to_owned()));
 }
 
 #[test]

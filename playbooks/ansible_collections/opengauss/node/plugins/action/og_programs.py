@@ -36,7 +36,7 @@ class ActionModule(OgActionBase):
         path = args["path"] or f"{root}/{self.programs().digest}"
         mode = 0o700 if cache else int(args["mode"], 8)
         names = self.programs().names()
-        seen = self._run(LOOK.format(folder=shell_path(path), names=" ".join(names)), f"look at {path}")
+        seen = self._run(LOOK.format(folder=shell_path(path), names=" ".join(names)), f"inspect {path}")
         arch, there = self._there(seen)
         if args["state"] == "absent":
             return self._absent(path, arch, sorted(there), "programs", REMOVE)
@@ -51,7 +51,7 @@ class ActionModule(OgActionBase):
 
     def _clear(self, root):
         """Of the folder that the tasks use, every version goes, whoever put it there."""
-        seen = self._run(VERSIONS.format(folder=shell_path(root)), f"look at {root}")
+        seen = self._run(VERSIONS.format(folder=shell_path(root)), f"inspect {root}")
         arch = [line.strip() for line in seen.splitlines() if line.strip() and not line.startswith("version ")][-1]
         found = re.findall(r"^version ([0-9a-f]{16})$", seen, re.M)
         return self._absent(root, arch, found, "versions of the programs", CLEAR)

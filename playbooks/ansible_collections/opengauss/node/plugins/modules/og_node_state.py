@@ -1258,7 +1258,7 @@ diagnosis:
     obstacle:
       description:
         - What keeps the server from following or starting, by the newest line of its log that says so.
-        - "C(log_diverged): Its log and its upstream's differ from some place on."
+        - "C(log_diverged): Its log and its upstream's differ from some LSN on."
         - "C(log_removed): Its upstream has removed the segments of the log that it needs."
         - "C(older_term): It has followed a primary of a higher term than its upstream's."
         - "C(not_let_in): No rule of its upstream's pg_hba.conf covers its address."
