@@ -223,9 +223,14 @@ def _put(call, test, cluster):
 
 
 def _is_copy(path):
-    """Whether cp.cache_file copied the file; with `file_client: local` it names the administrator's own."""
-    kept = os.path.join(os.path.realpath(__opts__["cachedir"]), "")
-    return __opts__.get("file_client") != "local" and os.path.realpath(path).startswith(kept)
+    """Whether cp.cache_file copied the file; without a master some releases of Salt name the administrator's own, below file_roots."""
+    real = os.path.realpath(path)
+
+    def is_below(folder):
+        return real.startswith(os.path.join(os.path.realpath(folder), ""))
+
+    roots = [folder for folders in (__opts__.get("file_roots") or {}).values() for folder in folders]
+    return is_below(__opts__["cachedir"]) and not any(is_below(folder) for folder in roots)
 
 
 def _wants(answer):
