@@ -122,7 +122,8 @@ fn frozen(c: &Cluster) -> Result {
             .and_then(|s| s.success().then_some(()).ok_or("kill failed".to_owned()))
     };
     signal("-STOP")?;
-    let seen = state(c, "n2", json!({"wait": {"db_state": "normal"}, "timeout": 2}));
+    // Two inspections of a server that does not answer take their time on a busy machine.
+    let seen = state(c, "n2", json!({"wait": {"db_state": "normal"}, "timeout": 8}));
     let told = check_refused(c, "n2", &json!({"state": "started"}), "frozen");
     signal("-CONT")?;
     let (seen, ()) = (seen?, told?);
