@@ -122,11 +122,15 @@ fn frozen(c: &Cluster) -> Result {
             .and_then(|s| s.success().then_some(()).ok_or("kill failed".to_owned()))
     };
     signal("-STOP")?;
-    // Two inspections of a server that does not answer take their time on a busy machine.
-    let seen = state(c, "n2", json!({"wait": {"db_state": "normal"}, "timeout": 8}));
+    // The signal counts when the process runs next, which on a busy machine is not at once.
+    let stopped = c.wait_until("the server is stopped", || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(|e| e.to_string())?;
+        Ok(if stat.contains(") T ") { Ok(()) } else { Err(stat) })
+    });
+    let seen = state(c, "n2", json!({"wait": {"db_state": "normal"}, "timeout": 2}));
     let told = check_refused(c, "n2", &json!({"state": "started"}), "frozen");
     signal("-CONT")?;
-    let (seen, ()) = (seen?, told?);
+    let ((), seen, ()) = (stopped?, seen?, told?);
     let words = format!("process {pid} is stopped (T)");
     if !seen["msg"].as_str().unwrap_or_default().contains(&words) {
         return Err(format!("it does not say {words:?}: {seen}"));
