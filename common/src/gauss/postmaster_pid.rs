@@ -55,14 +55,14 @@ impl PostmasterPid {
             (Ok(cwd), Ok(dir)) => cwd.dev() == dir.dev() && cwd.ino() == dir.ino(),
             // Somebody else's process: better to believe the file than to act on a server that runs.
             (Err(e), _) if e.kind() == ErrorKind::PermissionDenied => true,
-            // The last threads of a server let go of their directory before they let go of its files and its port.
+            // The last threads of a server release their directory before its files and its port.
             (Err(e), Ok(_)) if e.kind() == ErrorKind::NotFound => is_process_alive(self.pid),
             _ => false,
         }
     }
 }
 
-/// The working directory of the process with this folder in /proc, which a main thread that has ended no longer tells.
+/// Returns the working directory of the process with this folder in /proc; where its main thread has ended, that of another thread.
 ///
 /// # Errors
 /// There is no such process, it is another user's, or none of its threads has one any more.
@@ -76,15 +76,14 @@ pub fn working_dir(proc: &Path) -> std::io::Result<Metadata> {
     }
 }
 
-/// Whether this process has not ended. A server that ends may have threads left when its main thread is a zombie already: until the
-/// last one is gone, it holds its memory, its files and its port.
+/// Whether this process has not ended. The main thread of a server that ends may be a zombie while other threads run: until the last
+/// one has ended, the process holds its memory, its files and its port.
 #[must_use]
 pub fn is_process_alive(pid: u32) -> bool {
     stat_fields(pid).is_some_and(|fields| !is_ended(&fields))
 }
 
-/// Whether the main thread of this process has ended and others have not yet: it is gone as soon as they have given back what they
-/// hold.
+/// Whether the main thread of this process has ended and others have not: it ends by itself, when they have released its memory.
 #[must_use]
 pub fn is_ending(pid: u32) -> bool {
     stat_fields(pid).is_some_and(|fields| fields.starts_with(['Z', 'X']) && !is_ended(&fields))

@@ -180,7 +180,13 @@ pub fn read_leftovers(facts: &mut Facts, root: &Root, data_dir: &Path, sockets: 
     if running {
         return;
     }
-    let Ok(own) = std::fs::metadata(data_dir) else { return };
+    let own = match std::fs::metadata(data_dir) {
+        Ok(own) => own,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
+        Err(e) => {
+            return facts.note_unknown("leftovers", format!("cannot inspect {}: {e}", data_dir.display()));
+        }
+    };
     for entry in std::fs::read_dir(root.path("proc")).into_iter().flatten().flatten() {
         let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
         let here =
