@@ -200,7 +200,7 @@ impl ErrorKind {
         Self::Internal,
     ];
 
-    /// Returns the word of the results.
+    /// Returns the word by which results name it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

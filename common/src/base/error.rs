@@ -135,7 +135,7 @@ impl Reason {
         Self::ForeignFile,
     ];
 
-    /// Returns the word of the results.
+    /// Returns the word by which results name it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

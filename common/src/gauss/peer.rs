@@ -78,7 +78,7 @@ impl ChannelPeer {
         matches!(self.found, Found::Server { role: Role::Normal, .. })
     }
 
-    /// Whether it has told what it is.
+    /// Whether the peer answered with its role.
     #[must_use]
     pub fn has_told_role(&self) -> bool {
         matches!(self.found, Found::Server { role, .. } if role != Role::Unknown)

@@ -243,7 +243,7 @@ fn a_zombie_serves_nobody() {
     child.wait().unwrap();
 }
 
-/// As a server that was stopped, while its last threads give its memory back.
+/// A server that was stopped is such a process while its last threads release its memory.
 #[test]
 fn a_server_whose_main_thread_is_a_zombie_lives_as_long_as_its_others() {
     let fake = Fake::new();

@@ -253,8 +253,8 @@ impl<'a> Ending<'a> {
         Self { node, server: PostmasterPid::read(&node.data_dir) }
     }
 
-    /// Waits until no server runs; whether that is so within the limit. One whose main thread has ended has nothing left to do but
-    /// to give back its memory, however much that is: the call's own limit ends that wait.
+    /// Waits until no server runs, and returns whether that is so within the limit. A server whose main thread has ended only
+    /// releases its memory, which may take longer: the timeout of the call alone ends that wait.
     pub(crate) async fn await_end(&self, limit: Duration) -> bool {
         let dir = &self.node.data_dir;
         let lives =

@@ -223,7 +223,7 @@ def _put(call, test, cluster):
 
 
 def _is_copy(path):
-    """Whether cp.cache_file copied the file; without a master some releases of Salt name the administrator's own, below file_roots."""
+    """Whether the file is a copy in the minion's cache; one below file_roots is the administrator's own."""
     real = os.path.realpath(path)
 
     def is_below(folder):

@@ -165,7 +165,7 @@ impl<'a> Cluster<'a> {
                 let what = if found.is_empty() {
                     "it is the primary of this cluster already"
                 } else {
-                    "a second primary must be judged by a person"
+                    "there would be two; decide which of them is right, and stop the other"
                 };
                 format!("{} is to be added, but its server runs as primary: {what}", n.name)
             })

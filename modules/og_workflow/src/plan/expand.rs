@@ -277,7 +277,7 @@ fn plan_sync(c: &mut Cluster, primary: &Node, all: &[&Node], mode: SyncStandbys)
     }
     let keep = changes && mode == SyncStandbys::Keep;
     let deferred = keep.then(|| DeferredRestore::one(SYNC_NAMES, before.as_deref()));
-    // Whoever commits would wait for ever for a standby that is removed again.
+    // With the name of a standby that the rollback removes, every commit would hang.
     let undo = DeferredRestore::one(SYNC_NAMES, if alone { Some("") } else { before.as_deref() });
     let stays_empty = alone && before.as_deref() != Some("");
     let mut add: Vec<_> = match mode {

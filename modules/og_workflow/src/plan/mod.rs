@@ -82,9 +82,9 @@ pub const PARAMETERS: [&str; 22] = [
     "replconninfo7",
     "replconninfo8",
 ];
-/// What a workflow changes for a while, and a later one restores for its own sake when it finds it in a lock left
-/// behind: expand at once, drop at its end, when the names are right. `synchronous_standby_names` is not among them: restored
-/// before a standby streams it would hang every commit.
+/// Parameters that a workflow changes for a while, and that a later one restores when it finds them in a lock left behind: expand at
+/// once, drop at its end, when the names are right. `synchronous_standby_names` is not among them: restored before a standby
+/// streams it would hang every commit.
 const DEFERRED_PARAMETERS: [&str; 1] = [MOST_AVAILABLE];
 
 /// Parameters and their values; null is one that the file did not set.
@@ -209,12 +209,12 @@ pub fn purpose_of(lock: Option<&ClusterLock>) -> Purpose {
     lock.and_then(|lock| serde_json::from_str(&lock.purpose).ok()).unwrap_or_default()
 }
 
-/// What a workflow that was killed left to be restored.
+/// Returns the values that a killed workflow left to be restored.
 fn leftover_values(c: &Cluster) -> Values {
     purpose_of(c.lock()).restore
 }
 
-/// Those of these values that are restored for their own sake.
+/// Returns those of these values that any later workflow restores.
 fn deferred_restores(left: &Values) -> Values {
     let deferred = left.iter().filter(|(name, _)| DEFERRED_PARAMETERS.contains(&name.as_str()));
     deferred.map(|(name, value)| (name.clone(), value.clone())).collect()

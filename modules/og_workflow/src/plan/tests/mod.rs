@@ -321,7 +321,7 @@ fn expand_names_what_stands_against_it() {
         (Box::new(|h| h[1].2 = json!(null)), "n2: cannot be reached: no route"),
         (Box::new(|h| h[1].2 = seen(2, "standby", false, &[])), "n2: its server is stopped"),
         (Box::new(move |h| h[1].2 = busy(seen(2, "standby", true, &[]))), "n2: is wait promoting"),
-        (Box::new(|h| h[3].2 = seen(4, "primary", true, &[])), "second primary"),
+        (Box::new(|h| h[3].2 = seen(4, "primary", true, &[])), "there would be two; decide"),
         (Box::new(|h| h[3].2 = seen(4, "cascade_standby", true, &[])), "already runs as cascade standby"),
         (Box::new(|h| h[3].2 = seen(4, "normal", true, &[])), "runs as a single server"),
         (Box::new(|h| h[3].2 = seen(4, "primary", false, &[])), "last ran as a primary"),
